@@ -1,0 +1,74 @@
+/**
+ * Time. Decisions run on the monotonic clock, people are shown wall time, and a moment that has to
+ * be compared across a reboot is a `Stamp`, which carries both and the boot it belongs to.
+ */
+
+/** One reading of the clocks. `monoMs` counts from boot and is shared by all processes of it. */
+export type Now = {
+  readonly monoMs: number;
+  /** Milliseconds since 1970, never below the stored time floor. */
+  readonly wallMs: number;
+  /** The kernel's boot id: tells whether `monoMs` of a stored stamp still means anything. */
+  readonly boot: string;
+};
+
+/** A stored moment. */
+export type Stamp = Now;
+
+export type Timer = { cancel(): void };
+
+export type Clock = {
+  now(): Now;
+  /** Resolves after `ms`; rejects with the signal's reason when aborted. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+  /** Calls `run` once at or after `monoMs`. */
+  at(monoMs: number, run: () => void): Timer;
+};
+
+/**
+ * Milliseconds from `stamp` to `now`, never negative. Within one boot it is exact. Across boots the
+ * wall clock is all there is, and a board without a battery may have lost it: a clock that went
+ * back counts as no time at all.
+ */
+export function sinceMs(stamp: Stamp, now: Now): number {
+  const passed =
+    stamp.boot === now.boot ? now.monoMs - stamp.monoMs : now.wallMs - stamp.wallMs;
+  return Math.max(0, passed);
+}
+
+/** The real clocks. `floorMs` is the earliest wall time that can be true (see the time floor). */
+export function systemClock(boot: string, floorMs: () => number): Clock {
+  return {
+    now: () => ({
+      monoMs: Math.floor(Number(process.hrtime.bigint() / 1_000_000n)),
+      wallMs: Math.max(Date.now(), floorMs()),
+      boot,
+    }),
+    sleep: (ms, signal) =>
+      new Promise<void>((resolve, reject) => {
+        if (signal.aborted) return reject(signal.reason as Error);
+        const onAbort = () => {
+          clearTimeout(timer);
+          reject(signal.reason as Error);
+        };
+        const timer = setTimeout(() => {
+          signal.removeEventListener('abort', onAbort);
+          resolve();
+        }, ms);
+        signal.addEventListener('abort', onAbort, { once: true });
+      }),
+    at: (monoMs, run) => {
+      // setTimeout takes 31 bits of milliseconds; what is farther away is asked for again.
+      const delay = () => Math.max(0, monoMs - Number(process.hrtime.bigint() / 1_000_000n));
+      let timer: NodeJS.Timeout;
+      const arm = () => {
+        const left = delay();
+        timer = setTimeout(left > MAX_TIMEOUT_MS ? arm : run, Math.min(left, MAX_TIMEOUT_MS));
+      };
+      arm();
+      return { cancel: () => clearTimeout(timer) };
+    },
+  };
+}
+
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;

@@ -1,0 +1,29 @@
+/** Every limit of the agent, in one table. Each is held by a test. */
+export const LIMITS = {
+  /** Bytes of one manifest, from a file or from `limpet apply`. */
+  manifestBytes: 1024 * 1024,
+  /** Pods in one manifest file or one `apply`. */
+  podsPerManifest: 100,
+  /** Nodes of a parsed manifest, aliases counted each time they are used. */
+  manifestNodes: 100_000,
+  manifestDepth: 64,
+  /** Pods on this node; the kubelet's `maxPods`. */
+  pods: 110,
+  /** Image pulls at the same time. */
+  parallelPulls: 2,
+  /** Starts of sandboxes and containers at the same time, so that a batch is not in lockstep. */
+  parallelStarts: 4,
+  /** Bytes of one gRPC message from the runtime; containerd itself refuses more than 16 MiB. */
+  criMessageBytes: 16 * 1024 * 1024,
+  /** Bytes of a request to the local socket beside its manifest. */
+  requestBytes: 2 * 1024 * 1024,
+  /** Events kept on the card. */
+  events: 1000,
+  /** Events kept for one pod. */
+  eventsPerPod: 50,
+  terminationMessageBytes: 4096,
+  /** All termination messages of a pod together. */
+  podTerminationMessageBytes: 12 * 1024,
+  terminationLogBytes: 2048,
+  terminationLogLines: 80,
+} as const;

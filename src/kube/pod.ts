@@ -1,0 +1,205 @@
+/**
+ * The part of the Kubernetes v1 API that limpet carries out, as types. What is not here is refused
+ * by `parse.ts` with the path of the field. After parsing, defaults are filled in.
+ * Source: k8s.io/api core/v1.
+ */
+
+export type ObjectMeta = {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** RFC 3339. */
+  readonly creationTimestamp?: string;
+};
+
+export type Pod = {
+  readonly metadata: ObjectMeta;
+  readonly spec: PodSpec;
+};
+
+export type RestartPolicy = 'Always' | 'OnFailure' | 'Never';
+export type DNSPolicy = 'ClusterFirst' | 'ClusterFirstWithHostNet' | 'Default' | 'None';
+export type PullPolicy = 'Always' | 'IfNotPresent' | 'Never';
+
+export type PodSpec = {
+  readonly containers: readonly Container[];
+  readonly initContainers: readonly Container[];
+  readonly volumes: readonly Volume[];
+  readonly restartPolicy: RestartPolicy;
+  readonly terminationGracePeriodSeconds: number;
+  readonly activeDeadlineSeconds?: number;
+  readonly dnsPolicy: DNSPolicy;
+  readonly dnsConfig?: PodDNSConfig;
+  readonly hostNetwork: boolean;
+  readonly hostPID: boolean;
+  readonly hostIPC: boolean;
+  readonly shareProcessNamespace: boolean;
+  readonly hostname?: string;
+  readonly subdomain?: string;
+  readonly hostAliases: readonly HostAlias[];
+  readonly securityContext: PodSecurityContext;
+  readonly nodeName?: string;
+  readonly priority?: number;
+  readonly priorityClassName?: string;
+};
+
+export type HostAlias = { readonly ip: string; readonly hostnames: readonly string[] };
+
+export type PodDNSConfig = {
+  readonly nameservers?: readonly string[];
+  readonly searches?: readonly string[];
+  readonly options?: readonly { readonly name: string; readonly value?: string }[];
+};
+
+export type Container = {
+  readonly name: string;
+  readonly image: string;
+  readonly imagePullPolicy: PullPolicy;
+  readonly command?: readonly string[];
+  readonly args?: readonly string[];
+  readonly workingDir?: string;
+  readonly env: readonly EnvVar[];
+  readonly ports: readonly ContainerPort[];
+  readonly resources: ResourceRequirements;
+  readonly volumeMounts: readonly VolumeMount[];
+  readonly terminationMessagePath: string;
+  readonly terminationMessagePolicy: 'File' | 'FallbackToLogsOnError';
+  readonly securityContext: SecurityContext;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+  readonly tty: boolean;
+  /** Only on an init container, and then it is a sidecar. */
+  readonly restartPolicy?: 'Always';
+};
+
+export type EnvVar = { readonly name: string; readonly value: string };
+
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+export type ContainerPort = {
+  readonly name?: string;
+  readonly containerPort: number;
+  readonly hostPort?: number;
+  readonly hostIP?: string;
+  readonly protocol: Protocol;
+};
+
+/** Quantities as written; `quantity.ts` reads them. */
+export type ResourceList = Readonly<Record<string, string>>;
+export type ResourceRequirements = {
+  readonly requests: ResourceList;
+  readonly limits: ResourceList;
+};
+
+export type MountPropagation = 'None' | 'HostToContainer' | 'Bidirectional';
+export type VolumeMount = {
+  readonly name: string;
+  readonly mountPath: string;
+  readonly readOnly: boolean;
+  readonly mountPropagation?: MountPropagation;
+};
+
+export type HostPathType =
+  | ''
+  | 'DirectoryOrCreate'
+  | 'Directory'
+  | 'FileOrCreate'
+  | 'File'
+  | 'Socket'
+  | 'CharDevice'
+  | 'BlockDevice';
+
+/** One volume: its name and its source, told apart by `kind`. */
+export type Volume =
+  | {
+      readonly name: string;
+      readonly kind: 'emptyDir';
+      readonly medium: '' | 'Memory';
+      /** A quantity. */
+      readonly sizeLimit?: string;
+    }
+  | {
+      readonly name: string;
+      readonly kind: 'hostPath';
+      readonly path: string;
+      readonly type: HostPathType;
+    };
+
+export type Capabilities = { readonly add: readonly string[]; readonly drop: readonly string[] };
+
+export type PodSecurityContext = {
+  readonly runAsUser?: number;
+  readonly runAsGroup?: number;
+  readonly runAsNonRoot?: boolean;
+  readonly supplementalGroups?: readonly number[];
+  readonly fsGroup?: number;
+  readonly seccompProfile?: SeccompProfile;
+};
+
+export type SeccompProfile = { readonly type: 'RuntimeDefault' | 'Unconfined' };
+
+export type SecurityContext = {
+  readonly runAsUser?: number;
+  readonly runAsGroup?: number;
+  readonly runAsNonRoot?: boolean;
+  readonly privileged?: boolean;
+  readonly allowPrivilegeEscalation?: boolean;
+  readonly readOnlyRootFilesystem?: boolean;
+  readonly capabilities?: Capabilities;
+  readonly seccompProfile?: SeccompProfile;
+};
+
+export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
+
+export type ContainerState = {
+  readonly waiting?: { readonly reason: string; readonly message?: string };
+  readonly running?: { readonly startedAt: string };
+  readonly terminated?: ContainerStateTerminated;
+};
+
+export type ContainerStateTerminated = {
+  readonly exitCode: number;
+  readonly signal?: number;
+  readonly reason: string;
+  readonly message?: string;
+  readonly startedAt?: string;
+  readonly finishedAt?: string;
+  readonly containerID?: string;
+};
+
+export type ContainerStatus = {
+  readonly name: string;
+  readonly image: string;
+  readonly imageID: string;
+  readonly containerID?: string;
+  readonly ready: boolean;
+  readonly started: boolean;
+  readonly restartCount: number;
+  readonly state: ContainerState;
+  readonly lastState: ContainerState;
+};
+
+export type PodCondition = {
+  readonly type: string;
+  readonly status: 'True' | 'False' | 'Unknown';
+  readonly reason?: string;
+  readonly message?: string;
+  readonly lastTransitionTime?: string;
+};
+
+export type PodStatus = {
+  readonly phase: PodPhase;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly startTime?: string;
+  readonly podIP?: string;
+  readonly podIPs?: readonly { readonly ip: string }[];
+  readonly hostIP?: string;
+  readonly qosClass: QOSClass;
+  readonly conditions: readonly PodCondition[];
+  readonly containerStatuses: readonly ContainerStatus[];
+  readonly initContainerStatuses: readonly ContainerStatus[];
+};
+
+export type QOSClass = 'Guaranteed' | 'Burstable' | 'BestEffort';

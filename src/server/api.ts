@@ -1,0 +1,121 @@
+/**
+ * What the local socket offers, in types that server and command share. It is HTTP/1.1 with JSON
+ * over a unix socket that only root can reach; every answer has `kind`.
+ *
+ *   GET    /v1/status                         NodeReport
+ *   GET    /v1/pods                           PodList
+ *   GET    /v1/events[?namespace=&name=]      EventList
+ *   POST   /v1/pods                           a manifest (YAML or JSON) -> ApplyReport
+ *   DELETE /v1/pods/{namespace}/{name}[?gracePeriodSeconds=N]   DeleteReport
+ *   errors                                    ErrorReport with a 4xx or 5xx status
+ */
+import type { EventRecord } from '../kube/event.ts';
+import type { Pod, PodStatus } from '../kube/pod.ts';
+import type { Source } from '../pod/model.ts';
+
+export type Health = 'ok' | 'degraded' | 'failed';
+
+/** One thing that can be right or wrong with the node, with what to do about it. */
+export type Finding = {
+  readonly check: string;
+  readonly health: Health;
+  readonly message: string;
+  /** What to do, when there is something to do. */
+  readonly remedy?: string;
+};
+
+export type NodeReport = {
+  readonly kind: 'NodeReport';
+  readonly nodeName: string;
+  readonly version: string;
+  /** RFC 3339. */
+  readonly agentStartedAt: string;
+  readonly bootId: string;
+  readonly runtime: {
+    readonly name: string;
+    readonly version: string;
+    readonly socket: string;
+    readonly connected: boolean;
+    readonly networkReady: boolean;
+    readonly message?: string;
+  };
+  readonly cgroupDriver: string;
+  readonly store: { readonly path: string; readonly state: string; readonly message?: string };
+  readonly pods: {
+    readonly desired: number;
+    readonly running: number;
+    readonly pending: number;
+    readonly succeeded: number;
+    readonly failed: number;
+  };
+  readonly findings: readonly Finding[];
+  /** Manifests that could not be taken, each with its error. */
+  readonly manifestErrors: readonly { readonly path: string; readonly message: string }[];
+  readonly pod: readonly PodReport[];
+};
+
+export type PodReport = {
+  readonly kind: 'PodReport';
+  readonly pod: Pod;
+  readonly source: Source;
+  readonly status: PodStatus;
+  /** Set while it is being ended for good. */
+  readonly deleting: boolean;
+  /** What `kubectl get pods` shows in the column STATUS (`CrashLoopBackOff`, `Init:0/1`, …). */
+  readonly summary: string;
+};
+
+export type PodList = { readonly kind: 'PodList'; readonly items: readonly PodReport[] };
+export type EventList = { readonly kind: 'EventList'; readonly items: readonly EventRecord[] };
+
+export type ApplyReport = {
+  readonly kind: 'ApplyReport';
+  readonly items: readonly {
+    readonly namespace: string;
+    readonly name: string;
+    readonly uid: string;
+    /** `replaced`: the spec differs, the old pod ends first, then the new one starts. */
+    readonly action: 'created' | 'unchanged' | 'replaced';
+  }[];
+};
+
+export type DeleteReport = {
+  readonly kind: 'DeleteReport';
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+};
+
+/** `problems` names each thing that is wrong with a manifest. */
+export type ErrorReport = {
+  readonly kind: 'Error';
+  readonly reason: 'Invalid' | 'NotFound' | 'Conflict' | 'TooLarge' | 'Unavailable' | 'Internal';
+  readonly message: string;
+  readonly problems?: readonly string[];
+};
+
+/** What the agent offers to the server. Failing with an `ApiError` gives its report. */
+export type LocalApi = {
+  status(): NodeReport;
+  pods(): PodList;
+  events(filter: { readonly namespace?: string; readonly name?: string }): EventList;
+  /** Resolves when the pods are durable. */
+  apply(manifest: string): Promise<ApplyReport>;
+  /** Resolves when the deletion is durable, not when the pod is gone. */
+  deletePod(namespace: string, name: string, graceSeconds?: number): Promise<DeleteReport>;
+};
+
+export class ApiError extends Error {
+  readonly status: number;
+  readonly report: ErrorReport;
+
+  constructor(status: number, report: Omit<ErrorReport, 'kind'>) {
+    super(report.message);
+    this.name = 'ApiError';
+    this.status = status;
+    this.report = { kind: 'Error', ...report };
+  }
+}
+
+/** Where the agent listens, below its run directory. */
+export const SOCKET_NAME = 'limpet.sock';
