@@ -46,6 +46,8 @@ export type Outcome = {
   readonly finishedAt?: string;
   readonly containerID?: string;
   readonly imageRef?: string;
+  /** When the agent learned of it; the crash-loop backoff counts from here. */
+  readonly seenAt: Stamp;
 };
 
 /** What is stored of a container. */
@@ -59,7 +61,7 @@ export type ContainerLedger = {
   readonly outcome?: Outcome;
   /** Of the attempt before. */
   readonly lastOutcome?: Outcome;
-  /** Crash-loop backoff: the delay that the next failure will wait, and since when it counts. */
+  /** Crash-loop backoff: what the next restart waits after a failure, and when it was set. */
   readonly backoff?: { readonly delayMs: number; readonly at: Stamp };
 };
 
@@ -151,8 +153,6 @@ export type Seen = {
   readonly hold?: Hold;
   /** Why the pod has to wait for another one (same name, same port), if it must. */
   readonly waitFor?: Hold;
-  /** When each condition last changed, for lastTransitionTime. */
-  readonly transitions: Readonly<Record<string, { readonly status: string; readonly wallMs: number }>>;
 };
 
 /** Every effect that the core can ask for. `execute.ts` carries out each of them. */
@@ -170,8 +170,8 @@ export type Action =
       readonly policy: PullPolicy;
     }
   | { readonly type: 'RunPodSandbox'; readonly key: 'sandbox'; readonly attempt: number }
-  | { readonly type: 'StopPodSandbox'; readonly key: 'sandbox'; readonly id: string }
-  | { readonly type: 'RemovePodSandbox'; readonly key: 'sandbox'; readonly id: string }
+  | { readonly type: 'StopPodSandbox'; readonly key: string; readonly id: string }
+  | { readonly type: 'RemovePodSandbox'; readonly key: string; readonly id: string }
   | {
       readonly type: 'CreateContainer';
       readonly key: string;
@@ -233,8 +233,9 @@ export type PodEvent =
   | { readonly type: 'Held'; readonly hold: Hold | undefined };
 
 export type ActionResult =
-  /** `value`: the image reference of PullImage. */
-  { readonly ok: true; readonly value?: string } | { readonly ok: false; readonly fault: Fault };
+  /** `value`: the image reference of PullImage; `note`: what to tell people of it. */
+  | { readonly ok: true; readonly value?: string; readonly note?: string }
+  | { readonly ok: false; readonly fault: Fault };
 
 /** What to do now, and when to ask again at the latest. */
 export type Plan = {
@@ -256,6 +257,5 @@ export function firstSeen(ledger: Ledger | undefined): Seen {
     images: {},
     volumes: {},
     setUp: 'no',
-    transitions: {},
   };
 }

@@ -1,0 +1,36 @@
+/** The words that users see, as the kubelet words them. Source: pkg/kubelet/events, images, container. */
+export const REASON = {
+  // container waiting
+  containerCreating: 'ContainerCreating',
+  podInitializing: 'PodInitializing',
+  crashLoopBackOff: 'CrashLoopBackOff',
+  imagePullBackOff: 'ImagePullBackOff',
+  errImagePull: 'ErrImagePull',
+  errImageNeverPull: 'ErrImageNeverPull',
+  invalidImageName: 'InvalidImageName',
+  imageInspectError: 'ImageInspectError',
+  createContainerError: 'CreateContainerError',
+  createContainerConfigError: 'CreateContainerConfigError',
+  runContainerError: 'RunContainerError',
+  // container terminated
+  completed: 'Completed',
+  error: 'Error',
+  containerStatusUnknown: 'ContainerStatusUnknown',
+  /** limpet's own: the board lost power, or was restarted, while the container may have run. */
+  nodePowerLoss: 'NodePowerLoss',
+  // pod
+  deadlineExceeded: 'DeadlineExceeded',
+  // events
+  created: 'Created',
+  started: 'Started',
+  killing: 'Killing',
+  pulling: 'Pulling',
+  pulled: 'Pulled',
+  failed: 'Failed',
+  backOff: 'BackOff',
+  sandboxChanged: 'SandboxChanged',
+  failedCreatePodSandBox: 'FailedCreatePodSandBox',
+  failedKillPod: 'FailedKillPod',
+  failedMount: 'FailedMount',
+  failedSetUpPod: 'FailedSetUpPod',
+} as const;

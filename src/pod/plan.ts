@@ -1,0 +1,366 @@
+/**
+ * What is to be done next for a pod: the difference between what is wanted and what is seen.
+ * Total and pure; the order of its actions is stable. See model.ts for the contract.
+ */
+import type { Container } from '../kube/pod.ts';
+import type { Action, ContainerSeen, Ending, Now, Plan, SandboxSeen, Seen, Want } from './model.ts';
+import { graceLeftMs } from './reduce.ts';
+import {
+  activeMs,
+  backoffLeftMs,
+  currentSandbox,
+  initIsDone,
+  initWasPassed,
+  isAlive,
+  isFresh,
+  ofAttempt,
+  policyOf,
+  restarts,
+  roleOf,
+  roleOfInit,
+} from './seen.ts';
+import type { Role } from './seen.ts';
+
+/** What a plan is gathered in. */
+type Draft = {
+  readonly want: Want;
+  readonly seen: Seen;
+  readonly now: Now;
+  readonly start: Action[];
+  readonly cancel: string[];
+  wakeAtMonoMs: number;
+  done: boolean;
+};
+
+/** The next actions of a pod, and when to ask again at the latest. */
+export function plan(want: Want, seen: Seen, now: Now): Plan {
+  const draft: Draft = {
+    want,
+    seen,
+    now,
+    start: [],
+    cancel: [],
+    wakeAtMonoMs: Number.POSITIVE_INFINITY,
+    done: false,
+  };
+  if (seen.ledger.ending === undefined && seen.ledger.terminal === undefined) planLife(draft);
+  else planEnd(draft);
+  const { start, cancel, wakeAtMonoMs, done } = draft;
+  return wakeAtMonoMs === Number.POSITIVE_INFINITY
+    ? { start, cancel, done }
+    : { start, cancel, wakeAtMonoMs, done };
+}
+
+/** Starts an action unless its key is busy or it failed so lately that it has to wait. */
+function propose(draft: Draft, action: Action): boolean {
+  if (draft.seen.inFlight[action.key] !== undefined) return false;
+  const retry = draft.seen.retries[action.key];
+  if (retry !== undefined && retry.untilMonoMs > draft.now.monoMs) {
+    wakeAt(draft, retry.untilMonoMs);
+    return false;
+  }
+  draft.start.push(action);
+  return true;
+}
+
+function wakeAt(draft: Draft, monoMs: number): void {
+  draft.wakeAtMonoMs = Math.min(draft.wakeAtMonoMs, monoMs);
+}
+
+function isBusy(draft: Draft, ...types: readonly Action['type'][]): boolean {
+  return Object.values(draft.seen.inFlight).some(({ action }) => types.includes(action.type));
+}
+
+// ---- life ----
+
+function planLife(draft: Draft): void {
+  const { want, seen, now } = draft;
+  const { ledger } = seen;
+  const deadline = want.pod.spec.activeDeadlineSeconds;
+  if (deadline !== undefined && ledger.started !== undefined) {
+    wakeAt(draft, now.monoMs + Math.max(0, deadline * 1000 - activeMs(ledger, now)));
+  }
+  const fresh = isFresh(seen);
+  if (!fresh) propose(draft, { type: 'Look', key: 'look' });
+  if (ledger.admitted !== true || seen.waitFor !== undefined || seen.hold !== undefined) return;
+  const volumesUp = setUp(draft);
+  if (!fresh) return;
+  const current = currentSandbox(seen);
+  const clean = clearStrays(draft, current);
+  if (!volumesUp) return;
+  if (current === undefined) {
+    if (clean && !isBusy(draft, 'StopPodSandbox', 'RemovePodSandbox')) {
+      propose(draft, { type: 'RunPodSandbox', key: 'sandbox', attempt: ledger.sandboxAttempt + 1 });
+    }
+    return;
+  }
+  if (seen.inFlight['sandbox'] !== undefined) return;
+  planContainers(draft, current);
+}
+
+/** Directories, cgroup and volumes; true when all is there. */
+function setUp(draft: Draft): boolean {
+  const { want, seen } = draft;
+  if (seen.setUp !== 'up') {
+    propose(draft, { type: 'SetUpPod', key: 'pod' });
+    return false;
+  }
+  let up = true;
+  for (const volume of want.pod.spec.volumes) {
+    if (seen.volumes[volume.name] === 'up') continue;
+    up = false;
+    propose(draft, { type: 'SetUpVolume', key: `volume/${volume.name}`, volume });
+  }
+  return up;
+}
+
+const STRAY_FAILURES = 3;
+
+/**
+ * Ends what is left of former sandboxes: first the processes, with their grace, then the sandbox
+ * itself. True when nothing is in the way of a new one; a sandbox that can't be removed time and
+ * again is not in the way for ever.
+ */
+function clearStrays(draft: Draft, current: SandboxSeen | undefined): boolean {
+  const { want, seen } = draft;
+  const graceSeconds = want.pod.spec.terminationGracePeriodSeconds;
+  let clean = true;
+  for (const container of seen.view?.containers ?? []) {
+    const inCurrent = container.podSandboxId === current?.id;
+    if (!isAlive(container) || (inCurrent && isOfLedger(draft, container))) continue;
+    clean = false;
+    const message = inCurrent ? 'it is not part of the pod' : 'its pod sandbox changed';
+    stop(draft, container, graceSeconds, message);
+  }
+  for (const sandbox of seen.view?.sandboxes ?? []) {
+    if (sandbox.id === current?.id) continue;
+    if (seen.view?.containers.some((c) => c.podSandboxId === sandbox.id && isAlive(c))) continue;
+    const key = `sandbox/${sandbox.id}`;
+    if ((seen.retries[key]?.failures ?? 0) < STRAY_FAILURES) clean = false;
+    const type = sandbox.state === 'SANDBOX_READY' ? 'StopPodSandbox' : 'RemovePodSandbox';
+    propose(draft, { type, key, id: sandbox.id });
+  }
+  if (current !== undefined) removeOldContainers(draft);
+  return clean;
+}
+
+function isOfLedger(draft: Draft, container: ContainerSeen): boolean {
+  const ledger = draft.seen.ledger.containers[container.name];
+  if (ledger === undefined || roleOf(draft.want, container.name) === undefined) return false;
+  return ledger.attempt === container.attempt && ledger.outcome === undefined;
+}
+
+/** Keeps the last ended container of each name, as the kubelet does, and none that can't start. */
+function removeOldContainers(draft: Draft): void {
+  for (const container of draft.seen.view?.containers ?? []) {
+    if (isAlive(container)) continue;
+    const ledger = draft.seen.ledger.containers[container.name];
+    if (ledger === undefined) continue;
+    const gaveUp = container.state === 'CONTAINER_CREATED' && ledger.outcome !== undefined;
+    const old = container.attempt < ledger.attempt - 1;
+    const leftover = container.state === 'CONTAINER_CREATED' && container.attempt < ledger.attempt;
+    if (!gaveUp && !old && !leftover) continue;
+    const { id, name } = container;
+    propose(draft, { type: 'RemoveContainer', key: `remove/${id}`, name, id });
+  }
+}
+
+function planContainers(draft: Draft, current: SandboxSeen): void {
+  const { want, seen } = draft;
+  const { initContainers, containers } = want.pod.spec;
+  const passed = initWasPassed(want, seen.ledger, current.attempt);
+  for (const container of initContainers) {
+    const role = roleOfInit(container);
+    if (role === 'init') {
+      if (passed || initIsDone(want, seen.ledger, container.name, current.attempt)) continue;
+      ensure(draft, container, role, current);
+      return;
+    }
+    ensure(draft, container, role, current);
+    if (!passed && !isRunning(seen, container.name)) return;
+  }
+  for (const container of containers) ensure(draft, container, 'main', current);
+}
+
+function isRunning(seen: Seen, name: string): boolean {
+  const attempt = seen.ledger.containers[name]?.attempt;
+  if (attempt === undefined) return false;
+  return ofAttempt(seen, name, attempt)?.state === 'CONTAINER_RUNNING';
+}
+
+/** Brings one container nearer to running: its image, its creation, its start. */
+function ensure(draft: Draft, container: Container, role: Role, current: SandboxSeen): void {
+  const { want, seen, now } = draft;
+  const { name } = container;
+  if (seen.inFlight[`container/${name}`] !== undefined) return;
+  const ledger = seen.ledger.containers[name];
+  if (ledger === undefined) return create(draft, container, 0, current);
+  if (ledger.outcome !== undefined) {
+    const again =
+      restarts(policyOf(want, role), ledger.outcome) ||
+      // A new sandbox has none of what the init container did.
+      (role === 'init' && policyOf(want, role) !== 'Never');
+    if (!again) return;
+    const leftMs = backoffLeftMs(ledger, now);
+    if (leftMs > 0) return wakeAt(draft, now.monoMs + leftMs);
+    return create(draft, container, ledger.attempt + 1, current);
+  }
+  const found = ofAttempt(seen, name, ledger.attempt);
+  if (found === undefined) return create(draft, container, ledger.attempt, current);
+  if (found.state === 'CONTAINER_CREATED' && found.podSandboxId === current.id) {
+    propose(draft, {
+      type: 'StartContainer',
+      key: `container/${name}`,
+      name,
+      id: found.id,
+      attempt: found.attempt,
+      sandboxAttempt: current.attempt,
+      epoch: seen.view?.epoch ?? '',
+    });
+  } else if (found.state === 'CONTAINER_UNKNOWN') {
+    const graceSeconds = want.pod.spec.terminationGracePeriodSeconds;
+    stop(draft, found, graceSeconds, 'the runtime lost track of it');
+  }
+}
+
+function create(draft: Draft, container: Container, attempt: number, current: SandboxSeen): void {
+  const { seen, now } = draft;
+  const { name, image: imageName, imagePullPolicy } = container;
+  const image = seen.images[imageName];
+  if (image?.ref === undefined) {
+    const untilMonoMs = image?.backoff?.untilMonoMs ?? 0;
+    if (untilMonoMs > now.monoMs) return wakeAt(draft, untilMonoMs);
+    const key = `image/${imageName}`;
+    if (draft.start.some((action) => action.key === key)) return;
+    propose(draft, { type: 'PullImage', key, image: imageName, policy: imagePullPolicy });
+    return;
+  }
+  propose(draft, {
+    type: 'CreateContainer',
+    key: `container/${name}`,
+    name,
+    attempt,
+    sandboxId: current.id,
+    sandboxAttempt: current.attempt,
+    imageRef: image.ref,
+  });
+}
+
+function stop(draft: Draft, container: ContainerSeen, graceSeconds: number, why: string): void {
+  const { id, name } = container;
+  const message = `Stopping container ${name}: ${why}`;
+  propose(draft, {
+    type: 'StopContainer',
+    key: `container/${name}`,
+    name,
+    id,
+    graceSeconds,
+    message,
+  });
+}
+
+// ---- end ----
+
+const MIN_GRACE_SECONDS = 2;
+
+function planEnd(draft: Draft): void {
+  const { seen } = draft;
+  for (const { action } of Object.values(seen.inFlight)) {
+    if (action.type === 'PullImage' || action.type === 'RunPodSandbox') {
+      draft.cancel.push(action.key);
+    }
+  }
+  if (!isFresh(seen)) {
+    shortenStops(draft);
+    propose(draft, { type: 'Look', key: 'look' });
+    return;
+  }
+  if (stopContainers(draft)) return;
+  if (isBusy(draft, 'RunPodSandbox', 'CreateContainer', 'StartContainer')) return;
+  if (seen.ledger.terminal === undefined) return;
+  if (!stopSandboxes(draft)) return;
+  if (!releaseVolumes(draft)) return;
+  const deleted = draft.want.deletion !== undefined;
+  if (seen.setUp !== 'released' && seen.setUp !== 'gone') {
+    propose(draft, { type: 'TearDownPod', key: 'pod', final: false });
+    return;
+  }
+  if (!deleted) return;
+  const sandboxes = seen.view?.sandboxes ?? [];
+  for (const { id } of sandboxes) {
+    propose(draft, { type: 'RemovePodSandbox', key: `sandbox/${id}`, id });
+  }
+  if (sandboxes.length > 0) return;
+  if (seen.setUp !== 'gone') {
+    propose(draft, { type: 'TearDownPod', key: 'pod', final: true });
+    return;
+  }
+  draft.done = Object.keys(seen.inFlight).length === 0;
+}
+
+/** The grace that a stop gets now: what is left of the pod's, but never none unless asked for. */
+function graceSecondsOf(ending: Ending | undefined, now: Now): number {
+  if (ending === undefined) return MIN_GRACE_SECONDS;
+  const left = Math.ceil(graceLeftMs(ending, now) / 1000);
+  return Math.max(left, Math.min(MIN_GRACE_SECONDS, ending.graceSeconds));
+}
+
+/**
+ * Stops what is alive: main and init containers together, then the sidecars one by one from the
+ * last to the first. True while something is alive.
+ */
+function stopContainers(draft: Draft): boolean {
+  const { want, seen, now } = draft;
+  const alive = (seen.view?.containers ?? []).filter(isAlive);
+  if (alive.length === 0) return false;
+  shortenStops(draft);
+  const graceSeconds = graceSecondsOf(seen.ledger.ending, now);
+  const why = seen.ledger.ending?.reason ?? 'its pod is ending';
+  const first = alive.filter((c) => roleOf(want, c.name) !== 'sidecar');
+  if (first.length > 0) {
+    for (const container of first) stop(draft, container, graceSeconds, why);
+    return true;
+  }
+  for (const { name } of want.pod.spec.initContainers.toReversed()) {
+    const sidecars = alive.filter((c) => c.name === name);
+    for (const container of sidecars) stop(draft, container, graceSeconds, why);
+    if (sidecars.length > 0) return true;
+  }
+  return true;
+}
+
+const GRACE_SLACK_MS = 1500;
+
+/** Gives up stops whose grace is longer than what is left, so that a shorter one can follow. */
+function shortenStops(draft: Draft): void {
+  const { seen, now } = draft;
+  const { ending } = seen.ledger;
+  if (ending === undefined) return;
+  const allowedMs = graceSecondsOf(ending, now) * 1000;
+  for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
+    if (action.type !== 'StopContainer') continue;
+    const leftMs = sinceMonoMs + action.graceSeconds * 1000 - now.monoMs;
+    if (leftMs > allowedMs + GRACE_SLACK_MS) draft.cancel.push(action.key);
+  }
+}
+
+function stopSandboxes(draft: Draft): boolean {
+  let stopped = true;
+  for (const { id, state } of draft.seen.view?.sandboxes ?? []) {
+    if (state !== 'SANDBOX_READY') continue;
+    stopped = false;
+    propose(draft, { type: 'StopPodSandbox', key: `sandbox/${id}`, id });
+  }
+  return stopped;
+}
+
+function releaseVolumes(draft: Draft): boolean {
+  const { want, seen } = draft;
+  let released = true;
+  for (const volume of want.pod.spec.volumes) {
+    if (seen.volumes[volume.name] === 'down') continue;
+    released = false;
+    propose(draft, { type: 'TearDownVolume', key: `volume/${volume.name}`, volume });
+  }
+  return released;
+}

@@ -1,0 +1,486 @@
+/**
+ * What an event changes in what is seen of a pod. Total and pure. See model.ts for the contract.
+ */
+import { sinceMs } from '../base/clock.ts';
+import type { Fault } from '../base/failure.ts';
+import { FAILURES, invariant } from '../base/failure.ts';
+import { REASON } from '../kube/reason.ts';
+import type {
+  Action,
+  ActionResult,
+  ContainerLedger,
+  ContainerSeen,
+  Ending,
+  ImageSeen,
+  Ledger,
+  Now,
+  Outcome,
+  PodEvent,
+  Retry,
+  Seen,
+  Terminal,
+  View,
+  Want,
+} from './model.ts';
+import {
+  activeMs,
+  initWasPassed,
+  isAlive,
+  isFresh,
+  newestOf,
+  nextBackoff,
+  policyOf,
+  restarts,
+  roleOf,
+} from './seen.ts';
+
+/** Folds one event into what is seen. */
+export function reduce(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
+  const next = settle(want, absorb(want, apply(want, seen, event, now), now), now);
+  const { active } = next.ledger;
+  const rebooted = active !== undefined && active.at.boot !== now.boot;
+  return next.ledger === seen.ledger && !rebooted ? next : withActive(want, next, now);
+}
+
+function apply(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
+  switch (event.type) {
+    case 'Tick':
+      return seen;
+    case 'Looked':
+      return seen.view !== undefined && event.view.seq <= seen.view.seq
+        ? seen
+        : { ...seen, view: event.view };
+    case 'Hint':
+      return { ...seen, staleSeq: Math.max(seen.staleSeq, event.seq) };
+    case 'RuntimeBack':
+      return {
+        ...seen,
+        staleSeq: Math.max(seen.staleSeq, event.seq),
+        retries: withoutTransient(seen.retries),
+      };
+    case 'ActionStarted':
+      return actionStarted(want, seen, event.action, now);
+    case 'ActionEnded':
+      return actionEnded(seen, event.action, event.seq, event.result, now);
+    case 'Admitted': {
+      const free = withOptional(seen, 'waitFor', undefined);
+      return free.ledger.admitted === true
+        ? free
+        : withLedger(free, { ...free.ledger, admitted: true });
+    }
+    case 'Rejected':
+      return withLedger(seen, {
+        ...seen.ledger,
+        ending: seen.ledger.ending ?? {
+          cause: 'rejected',
+          graceSeconds: want.pod.spec.terminationGracePeriodSeconds,
+          since: now,
+          reason: event.reason,
+          message: event.message,
+        },
+      });
+    case 'Waiting':
+      return withOptional(seen, 'waitFor', event.waitFor);
+    case 'Held':
+      return withOptional(seen, 'hold', event.hold);
+  }
+}
+
+function withOptional<K extends 'waitFor' | 'hold'>(
+  seen: Seen,
+  key: K,
+  value: Seen[K] | undefined,
+): Seen {
+  if (value !== undefined) return { ...seen, [key]: value };
+  if (seen[key] === undefined) return seen;
+  const { [key]: _, ...rest } = seen;
+  return rest as Seen;
+}
+
+function withLedger(seen: Seen, ledger: Ledger): Seen {
+  return { ...seen, ledger };
+}
+
+function withContainer(ledger: Ledger, name: string, container: ContainerLedger): Ledger {
+  return { ...ledger, containers: { ...ledger.containers, [name]: container } };
+}
+
+function withoutTransient(retries: Seen['retries']): Seen['retries'] {
+  return Object.fromEntries(
+    Object.entries(retries).filter(
+      ([, retry]) => retry.fault.code !== 'Unavailable' && retry.fault.code !== 'DeadlineExceeded',
+    ),
+  );
+}
+
+// ---- actions ----
+
+function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
+  invariant(seen.inFlight[action.key] === undefined, `two actions with the key ${action.key}`);
+  const next = {
+    ...seen,
+    inFlight: { ...seen.inFlight, [action.key]: { action, sinceMonoMs: now.monoMs } },
+  };
+  const { ledger } = seen;
+  switch (action.type) {
+    case 'SetUpPod':
+      return ledger.started === undefined ? withLedger(next, { ...ledger, started: now }) : next;
+    case 'RunPodSandbox':
+      return withLedger(next, { ...ledger, sandboxAttempt: action.attempt });
+    case 'CreateContainer': {
+      const created = withContainer(ledger, action.name, creationOf(ledger, action, now));
+      // Each start ensures its image anew, as the pull policy and image removal demand.
+      const image = [...want.pod.spec.initContainers, ...want.pod.spec.containers].find(
+        (c) => c.name === action.name,
+      )?.image;
+      return withLedger({ ...next, images: without(seen.images, image) }, created);
+    }
+    case 'StartContainer': {
+      const container = ledger.containers[action.name];
+      invariant(container !== undefined, `start of ${action.name}, which was never created`);
+      invariant(ledger.terminal === undefined, `start of ${action.name} in a pod that has ended`);
+      const intent = { attempt: action.attempt, epoch: action.epoch, at: now };
+      return withLedger(next, withContainer(ledger, action.name, { ...container, intent }));
+    }
+    default:
+      return next;
+  }
+}
+
+function creationOf(
+  ledger: Ledger,
+  action: Action & { type: 'CreateContainer' },
+  now: Now,
+): ContainerLedger {
+  const { attempt, sandboxAttempt } = action;
+  const before = ledger.containers[action.name];
+  if (before === undefined) return { attempt, sandboxAttempt };
+  if (before.outcome === undefined) return { ...before, attempt, sandboxAttempt };
+  const backoff = nextBackoff(before, now);
+  return {
+    attempt,
+    sandboxAttempt,
+    lastOutcome: before.outcome,
+    ...(backoff === undefined ? {} : { backoff }),
+  };
+}
+
+function without<T>(record: Readonly<Record<string, T>>, key: string | undefined) {
+  if (key === undefined || record[key] === undefined) return record;
+  const { [key]: _, ...rest } = record;
+  return rest;
+}
+
+function actionEnded(
+  seen: Seen,
+  action: Action,
+  seq: number,
+  result: ActionResult,
+  now: Now,
+): Seen {
+  const flying = seen.inFlight[action.key];
+  // An answer that comes twice, or for an action given up with a former life of the agent.
+  if (flying === undefined || flying.action !== action) return seen;
+  const looksAtRuntime = action.type !== 'Look';
+  const next: Seen = {
+    ...seen,
+    inFlight: without(seen.inFlight, action.key),
+    staleSeq: looksAtRuntime ? Math.max(seen.staleSeq, seq) : seen.staleSeq,
+  };
+  if (action.type === 'PullImage') {
+    const image = imageAfter(seen.images[action.image], result, now);
+    return { ...next, images: { ...seen.images, [action.image]: image } };
+  }
+  if (!result.ok) {
+    const retry = retryAfter(seen.retries[action.key], result.fault, now);
+    return bumpReserved({ ...next, retries: { ...seen.retries, [action.key]: retry } }, action);
+  }
+  const done = { ...next, retries: without(seen.retries, action.key) };
+  switch (action.type) {
+    case 'SetUpPod':
+      return { ...done, setUp: 'up' };
+    case 'TearDownPod':
+      return { ...done, setUp: action.final ? 'gone' : 'released' };
+    case 'SetUpVolume':
+      return { ...done, volumes: { ...seen.volumes, [action.volume.name]: 'up' } };
+    case 'TearDownVolume':
+      return { ...done, volumes: { ...seen.volumes, [action.volume.name]: 'down' } };
+    default:
+      return done;
+  }
+}
+
+/** The first retry after a second, then twice as long each time up to a minute. */
+function retryAfter(before: Retry | undefined, fault: Fault, now: Now): Retry {
+  const failures = fault.code === 'Cancelled' ? 0 : (before?.failures ?? 0) + 1;
+  const delayMs = failures === 0 ? 0 : Math.min(1000 * 2 ** Math.min(failures - 1, 6), 60_000);
+  const slow = FAILURES[fault.code] === 'never' ? 5 : 1;
+  return { fault, failures, untilMonoMs: now.monoMs + delayMs * slow };
+}
+
+const RESERVED_FAILURES = 3;
+
+/**
+ * A half-written container that the runtime neither lists nor gives up would hold its name for
+ * ever; the next attempt has another name.
+ */
+function bumpReserved(seen: Seen, action: Action): Seen {
+  if (action.type !== 'CreateContainer') return seen;
+  const retry = seen.retries[action.key];
+  if (retry?.fault.code !== 'NameReserved' || retry.failures < RESERVED_FAILURES) return seen;
+  const container = seen.ledger.containers[action.name];
+  if (container === undefined || container.attempt !== action.attempt) return seen;
+  const bumped = { ...container, attempt: container.attempt + 1 };
+  return withLedger(
+    { ...seen, retries: without(seen.retries, action.key) },
+    withContainer(seen.ledger, action.name, bumped),
+  );
+}
+
+const FIRST_PULL_BACKOFF_MS = 10_000;
+const MAX_PULL_BACKOFF_MS = 300_000;
+
+function imageAfter(before: ImageSeen | undefined, result: ActionResult, now: Now): ImageSeen {
+  if (result.ok) return result.value === undefined ? {} : { ref: result.value };
+  const { fault } = result;
+  if (fault.code === 'Cancelled') return { fault };
+  const delayMs =
+    before?.backoff === undefined
+      ? FIRST_PULL_BACKOFF_MS
+      : Math.min(2 * before.backoff.delayMs, MAX_PULL_BACKOFF_MS);
+  return { fault, backoff: { delayMs, untilMonoMs: now.monoMs + delayMs } };
+}
+
+// ---- the view ----
+
+/** Takes over into the ledger what the view shows of the ends of containers. */
+function absorb(want: Want, seen: Seen, now: Now): Seen {
+  const { view } = seen;
+  if (view === undefined || seen.ledger.terminal !== undefined) return seen;
+  let { ledger } = seen;
+  let sandboxAttempt = ledger.sandboxAttempt;
+  for (const sandbox of view.sandboxes) sandboxAttempt = Math.max(sandboxAttempt, sandbox.attempt);
+  if (sandboxAttempt !== ledger.sandboxAttempt) ledger = { ...ledger, sandboxAttempt };
+  const { initContainers, containers } = want.pod.spec;
+  for (const { name } of initContainers)
+    ledger = absorbContainer(want, seen, view, ledger, name, now);
+  for (const { name } of containers) ledger = absorbContainer(want, seen, view, ledger, name, now);
+  return ledger === seen.ledger ? seen : withLedger(seen, ledger);
+}
+
+function absorbContainer(
+  want: Want,
+  seen: Seen,
+  view: View,
+  ledger: Ledger,
+  name: string,
+  now: Now,
+): Ledger {
+  const newest = newestOf(seen, name);
+  let container = ledger.containers[name];
+  // The runtime knows of a later attempt than the ledger: the ledger was lost or is a backup.
+  if (newest !== undefined && newest.attempt > (container?.attempt ?? -1)) {
+    container = {
+      attempt: newest.attempt,
+      sandboxAttempt: sandboxAttemptOf(view, newest) ?? ledger.sandboxAttempt,
+      ...(container?.outcome === undefined ? {} : { lastOutcome: container.outcome }),
+      ...(container?.backoff === undefined ? {} : { backoff: container.backoff }),
+    };
+  }
+  if (container === undefined) return ledger;
+  if (container.outcome === undefined) {
+    const outcome = outcomeOf(want, seen, view, container, name, now);
+    if (outcome !== undefined) container = { ...container, outcome };
+  }
+  return container === ledger.containers[name] ? ledger : withContainer(ledger, name, container);
+}
+
+function sandboxAttemptOf(view: View, container: ContainerSeen): number | undefined {
+  return view.sandboxes.find((s) => s.id === container.podSandboxId)?.attempt;
+}
+
+/** How the container of the ledger's attempt ended, or undefined while it has not. */
+function outcomeOf(
+  want: Want,
+  seen: Seen,
+  view: View,
+  container: ContainerLedger,
+  name: string,
+  now: Now,
+): Outcome | undefined {
+  const { attempt, sandboxAttempt } = container;
+  const intent = container.intent?.attempt === attempt ? container.intent : undefined;
+  const rebooted = intent !== undefined && intent.at.boot !== now.boot;
+  const base = { attempt, sandboxAttempt, seenAt: now };
+  const found = view.containers.find((c) => c.name === name && c.attempt === attempt);
+  if (found?.state === 'CONTAINER_EXITED') {
+    const lost = rebooted && found.exitCode === 255 && found.reason === 'Unknown';
+    return lost ? { ...base, ...powerLoss(want, name), ...endOf(found) } : outcomeFrom(found, base);
+  }
+  if (intent === undefined) return undefined;
+  // Only a view that began after everything we did can show that something is not there.
+  if (!isFresh(seen) || seen.inFlight[`container/${name}`] !== undefined) return undefined;
+  const neverRan = found?.state === 'CONTAINER_CREATED' && intent.epoch === view.epoch;
+  if (found !== undefined && (isAlive(found) || neverRan)) return undefined;
+  if (rebooted) return { ...base, ...powerLoss(want, name) };
+  return {
+    ...base,
+    exitCode: 137,
+    reason: REASON.containerStatusUnknown,
+    message: 'The container could not be located when the pod was looked at; it may have run.',
+  };
+}
+
+function powerLoss(want: Want, name: string): Pick<Outcome, 'exitCode' | 'reason' | 'message'> {
+  const role = roleOf(want, name) ?? 'main';
+  const never = policyOf(want, role) === 'Never';
+  return {
+    exitCode: 137,
+    reason: REASON.nodePowerLoss,
+    message: never
+      ? 'The node went down while the container was started or running, so it may have run; ' +
+        'it is not started again because restartPolicy is Never.'
+      : 'The node went down while the container was started or running.',
+  };
+}
+
+function endOf(c: ContainerSeen): Pick<Outcome, 'containerID' | 'imageRef' | 'startedAt'> {
+  return {
+    containerID: c.id,
+    imageRef: c.imageRef,
+    ...(c.startedAt > 0n ? { startedAt: rfc3339(c.startedAt) } : {}),
+  };
+}
+
+function outcomeFrom(
+  c: ContainerSeen,
+  base: Pick<Outcome, 'attempt' | 'sandboxAttempt' | 'seenAt'>,
+): Outcome {
+  const reason = c.reason !== '' ? c.reason : c.exitCode === 0 ? REASON.completed : REASON.error;
+  return {
+    ...base,
+    ...endOf(c),
+    exitCode: c.exitCode,
+    reason,
+    ...(c.message !== '' ? { message: c.message } : {}),
+    ...(c.finishedAt > 0n ? { finishedAt: rfc3339(c.finishedAt) } : {}),
+  };
+}
+
+/** A CRI time as RFC 3339, in seconds as Kubernetes shows them. */
+export function rfc3339(nanoseconds: bigint): string {
+  return rfc3339OfMs(Number(nanoseconds / 1_000_000n));
+}
+
+/** Milliseconds since 1970 as RFC 3339, in whole seconds. */
+export function rfc3339OfMs(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+// ---- the end ----
+
+/** Decides whether the pod begins to end, and whether it has ended. */
+function settle(want: Want, seen: Seen, now: Now): Seen {
+  const { ledger } = seen;
+  if (ledger.terminal !== undefined) return seen;
+  const ending = endingOf(want, seen, now);
+  const next =
+    ending === ledger.ending ? seen : withLedger(seen, { ...ledger, ...(ending && { ending }) });
+  if (ending === undefined || !isQuiet(next)) return next;
+  return withLedger(next, { ...next.ledger, terminal: terminalOf(want, next.ledger, ending, now) });
+}
+
+function endingOf(want: Want, seen: Seen, now: Now): Ending | undefined {
+  const { ledger } = seen;
+  const { deletion } = want;
+  const before = ledger.ending;
+  if (before !== undefined) {
+    // A later, shorter grace counts; a longer one does not give back what was taken.
+    return deletion !== undefined && deletion.graceSeconds < before.graceSeconds
+      ? { ...before, graceSeconds: deletion.graceSeconds }
+      : before;
+  }
+  if (deletion !== undefined) {
+    return { cause: 'deleted', graceSeconds: deletion.graceSeconds, since: deletion.at };
+  }
+  const graceSeconds = want.pod.spec.terminationGracePeriodSeconds;
+  const deadline = want.pod.spec.activeDeadlineSeconds;
+  if (deadline !== undefined && activeMs(ledger, now) >= deadline * 1000) {
+    return {
+      cause: 'deadline',
+      graceSeconds,
+      since: now,
+      reason: REASON.deadlineExceeded,
+      message: 'Pod was active on the node longer than the specified deadline',
+    };
+  }
+  return isComplete(want, ledger) ? { cause: 'completed', graceSeconds, since: now } : undefined;
+}
+
+/** Nothing is left to run: all main containers are done for good, or an init container failed. */
+function isComplete(want: Want, ledger: Ledger): boolean {
+  const { initContainers, containers } = want.pod.spec;
+  const mainDone = containers.every((c) => isFinal(want, ledger, c.name, 'main'));
+  if (mainDone) return true;
+  if (initWasPassed(want, ledger, ledger.sandboxAttempt)) return false;
+  return initContainers.some((c) => {
+    const outcome = ledger.containers[c.name]?.outcome;
+    if (c.restartPolicy === 'Always' || outcome === undefined) return false;
+    return outcome.exitCode !== 0 && !restarts(policyOf(want, 'init'), outcome);
+  });
+}
+
+function isFinal(want: Want, ledger: Ledger, name: string, role: 'main'): boolean {
+  const outcome = ledger.containers[name]?.outcome;
+  return outcome !== undefined && !restarts(policyOf(want, role), outcome);
+}
+
+/** No process of the pod is left, and none is on its way. */
+function isQuiet(seen: Seen): boolean {
+  if (!isFresh(seen) || seen.view === undefined) return false;
+  if (seen.view.containers.some(isAlive)) return false;
+  return Object.values(seen.inFlight).every(
+    ({ action }) =>
+      action.type !== 'RunPodSandbox' &&
+      action.type !== 'CreateContainer' &&
+      action.type !== 'StartContainer' &&
+      action.type !== 'StopContainer',
+  );
+}
+
+function terminalOf(want: Want, ledger: Ledger, ending: Ending, now: Now): Terminal {
+  const { reason, message } = ending;
+  if (reason !== undefined) {
+    return { phase: 'Failed', reason, ...(message !== undefined && { message }), at: now };
+  }
+  const succeeded = want.pod.spec.containers.every(
+    (c) => ledger.containers[c.name]?.outcome?.exitCode === 0,
+  );
+  const lost = want.pod.spec.containers
+    .map((c) => ledger.containers[c.name]?.outcome)
+    .find((outcome) => outcome?.reason === REASON.nodePowerLoss);
+  if (succeeded) return { phase: 'Succeeded', at: now };
+  if (ending.cause === 'completed' && lost !== undefined) {
+    return {
+      phase: 'Failed',
+      reason: REASON.nodePowerLoss,
+      ...(lost.message !== undefined && { message: lost.message }),
+      at: now,
+    };
+  }
+  return { phase: 'Failed', at: now };
+}
+
+/** Brings the active time up to date whenever the ledger is stored anyway. */
+function withActive(want: Want, seen: Seen, now: Now): Seen {
+  const { ledger } = seen;
+  if (want.pod.spec.activeDeadlineSeconds === undefined || ledger.started === undefined)
+    return seen;
+  const ms = ledger.active === undefined ? 0 : activeMs(ledger, now);
+  return withLedger(seen, { ...ledger, active: { ms, at: now } });
+}
+
+/** Milliseconds of the grace that are left. */
+export function graceLeftMs(ending: Ending, now: Now): number {
+  return Math.max(0, ending.graceSeconds * 1000 - sinceMs(ending.since, now));
+}
