@@ -1,0 +1,143 @@
+/** Files that survive a power cut, and files that somebody else may have prepared as a trap. */
+import { constants } from 'node:fs';
+import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+import { Failure, errnoOf, type FailureCode } from '../base/failure.ts';
+
+const CODES: Readonly<Record<string, FailureCode>> = {
+  ENOENT: 'NotFound',
+  ENOTDIR: 'NotFound',
+  EEXIST: 'AlreadyExists',
+  EACCES: 'PermissionDenied',
+  EPERM: 'PermissionDenied',
+  EROFS: 'PermissionDenied',
+  ENOSPC: 'NoSpace',
+  EDQUOT: 'NoSpace',
+  ELOOP: 'InvalidArgument',
+  EISDIR: 'InvalidArgument',
+  EMFILE: 'ResourceExhausted',
+  ENFILE: 'ResourceExhausted',
+};
+
+/** The one place where an error of the file system becomes a Failure. `action`: "write", … */
+export function fileFailure(action: string, path: string, cause: unknown): Failure {
+  if (cause instanceof Failure) return cause;
+  const errno = errnoOf(cause) ?? '';
+  const why =
+    errno === 'ELOOP'
+      ? 'it is a symbolic link'
+      : cause instanceof Error
+        ? cause.message.replace(/, \w+ '.*$/s, '')
+        : String(cause);
+  return new Failure(CODES[errno] ?? 'Unknown', `can't ${action} ${path}: ${why}`, { cause });
+}
+
+/**
+ * Replaces a file whole: after a power cut there is the old one or the new one. Resolves when the
+ * new one is on the disk. One writer at a time for one path.
+ *
+ * @param mode Permission bits, not touched by the umask.
+ * @throws Failure `NoSpace`, `PermissionDenied`, `NotFound` (no such directory), …
+ */
+export async function writeDurable(
+  path: string,
+  data: string | Uint8Array,
+  mode: number,
+): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.new`);
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  try {
+    // What a power cut left of an earlier attempt.
+    await unlink(temporary).catch(unlessMissing);
+    const file = await open(temporary, flags, mode);
+    try {
+      await file.chmod(mode);
+      await file.writeFile(data);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw fileFailure('write', path, error);
+  }
+}
+
+/**
+ * As `writeDurable`, but leaves the disk alone where the file has this content already. True when it
+ * was written.
+ */
+export async function writeIfChanged(
+  path: string,
+  data: string | Uint8Array,
+  mode: number,
+): Promise<boolean> {
+  const wanted = Buffer.from(data);
+  const found = await readCapped(path, wanted.length).catch((error: unknown) => {
+    const { code } = fileFailure('read', path, error);
+    if (code === 'NotFound' || code === 'InvalidArgument') return undefined;
+    throw error;
+  });
+  if (found !== undefined && found.equals(wanted)) return false;
+  await writeDurable(path, data, mode);
+  return true;
+}
+
+/**
+ * The content of a plain file. The last part of the path may not be a symbolic link, and a FIFO or a
+ * device does not make it wait.
+ *
+ * @throws Failure `InvalidArgument` for what is no plain file or holds more than `maxBytes`;
+ *   `NotFound`, …
+ */
+export async function readCapped(path: string, maxBytes: number): Promise<Buffer> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  try {
+    const file = await open(path, flags);
+    try {
+      return await readOpened(file, path, maxBytes);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw fileFailure('read', path, error);
+  }
+}
+
+async function readOpened(file: FileHandle, path: string, maxBytes: number): Promise<Buffer> {
+  const stat = await file.stat();
+  if (!stat.isFile()) {
+    throw new Failure('InvalidArgument', `can't read ${path}: it is not a plain file`);
+  }
+  // The size may be wrong (procfs says 0) or change, so one byte more than allowed is asked for.
+  const chunks: Buffer[] = [];
+  let length = 0;
+  while (length <= maxBytes) {
+    const room = Math.min(maxBytes + 1 - length, 64 * 1024);
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(room), 0, room, null);
+    if (bytesRead === 0) return Buffer.concat(chunks, length);
+    chunks.push(buffer.subarray(0, bytesRead));
+    length += bytesRead;
+  }
+  throw new Failure(
+    'InvalidArgument',
+    `can't read ${path}: it has ${Math.max(stat.size, length)} bytes, allowed are ${maxBytes}`,
+  );
+}
+
+/** Puts the names in a directory on the disk. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+function unlessMissing(error: unknown): void {
+  if (errnoOf(error) !== 'ENOENT') throw error;
+}

@@ -1,0 +1,96 @@
+/**
+ * The C library, through node:ffi: the few system calls that Node does not have. It is loaded when
+ * somebody asks, and never where nobody does. errno can't be read after a call, so a call only says
+ * whether it worked.
+ */
+import { closeSync } from 'node:fs';
+
+type Ffi = typeof import('node:ffi');
+
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+const PR_SET_THP_DISABLE = 41;
+/** Bytes of `sun_path` in `sockaddr_un`. */
+const MAX_PATH_BYTES = 108;
+
+export type Libc = {
+  /** prctl(PR_SET_THP_DISABLE): no transparent huge pages here, and after an execve either. */
+  disableHugePages(): boolean;
+  /** Gives free memory of the C heap back to the kernel. */
+  trimHeap(): void;
+  /**
+   * Sends one datagram to a unix socket; an address that starts with `@` is an abstract one.
+   * False when nobody took it.
+   */
+  sendDatagram(address: string, data: string): boolean;
+};
+
+/** Undefined on a Node without ffi, or a system without glibc under its usual name. */
+export function openLibc(): Libc | undefined {
+  const ffi = quietly(() => process.getBuiltinModule('node:ffi') as Ffi | undefined);
+  if (ffi === undefined) return undefined;
+  try {
+    return bind(ffi);
+  } catch {
+    return undefined;
+  }
+}
+
+function bind(ffi: Ffi): Libc {
+  const { functions } = ffi.dlopen('libc.so.6', {
+    prctl: { return: 'int32', arguments: ['int32', 'uint64', 'uint64', 'uint64', 'uint64'] },
+    malloc_trim: { return: 'int32', arguments: ['uint64'] },
+    socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
+    sendto: {
+      return: 'int64',
+      arguments: ['int32', 'buffer', 'uint64', 'int32', 'buffer', 'uint32'],
+    },
+  });
+  return {
+    disableHugePages: () => functions.prctl(PR_SET_THP_DISABLE, 1n, 0n, 0n, 0n) === 0,
+    trimHeap: () => void functions.malloc_trim(0n),
+    sendDatagram(address, data) {
+      const to = socketAddress(address);
+      if (to === undefined) return false;
+      const fd = functions.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+      if (fd < 0) return false;
+      try {
+        const bytes = Buffer.from(data, 'utf8');
+        const sent = functions.sendto(fd, bytes, BigInt(bytes.length), MSG_NOSIGNAL, to, to.length);
+        return sent === BigInt(bytes.length);
+      } finally {
+        closeSync(fd);
+      }
+    },
+  };
+}
+
+/** A `sockaddr_un`; undefined when the address is none that a socket can have. */
+export function socketAddress(address: string): Buffer | undefined {
+  const abstract = address.startsWith('@');
+  if (!abstract && !address.startsWith('/')) return undefined;
+  // An abstract name starts with a zero byte and ends where the address ends; a path ends with one.
+  const name = Buffer.from(abstract ? `\0${address.slice(1)}` : `${address}\0`, 'utf8');
+  if (name.length > MAX_PATH_BYTES || (!abstract && name.indexOf(0) < name.length - 1)) {
+    return undefined;
+  }
+  // Both architectures that we run on are little-endian.
+  const family = Buffer.from([AF_UNIX, 0]);
+  return Buffer.concat([family, name]);
+}
+
+/** Runs `load` without the warning that ffi is experimental: we pin the version of Node. */
+function quietly<T>(load: () => T): T {
+  const { emitWarning } = process;
+  process.emitWarning = ((warning: string | Error, ...rest: unknown[]) => {
+    if (rest[0] === 'ExperimentalWarning') return;
+    Reflect.apply(emitWarning, process, [warning, ...rest]);
+  }) as typeof process.emitWarning;
+  try {
+    return load();
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}

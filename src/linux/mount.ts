@@ -1,0 +1,99 @@
+/**
+ * Mounts, and the removal of trees that may have mounts in them. mount(8) and umount(8) do the work:
+ * a pod needs them a few times in its life.
+ */
+import { isAbsolute, normalize } from 'node:path';
+
+import { Failure, type FailureCode } from '../base/failure.ts';
+import { runTool } from './command.ts';
+import { isMountPoint } from './proc.ts';
+
+const SAID: readonly (readonly [pattern: RegExp, code: FailureCode])[] = [
+  [/no space left/i, 'NoSpace'],
+  [/permission denied|operation not permitted|must be superuser/i, 'PermissionDenied'],
+  [/does not exist|no such file|mount point does not exist/i, 'NotFound'],
+  [/bad option|wrong fs type|invalid argument|unknown filesystem/i, 'InvalidArgument'],
+  [/busy/i, 'Unavailable'],
+];
+
+export type TmpfsOptions = {
+  readonly sizeBytes?: number;
+  /** Permission bits of its root. */
+  readonly mode: number;
+  readonly gid?: number;
+};
+
+/**
+ * Mounts an empty tmpfs at `path`, which must be a directory. Something mounted there already is
+ * taken to be that tmpfs.
+ *
+ * @throws Failure `PermissionDenied`, `NotFound`, `InvalidArgument`, …
+ */
+export async function mountTmpfs(
+  path: string,
+  options: TmpfsOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const target = checked(path);
+  if (isMountPoint(target)) return;
+  const { sizeBytes, mode, gid } = options;
+  const words = [`mode=${mode.toString(8)}`, 'nosuid', 'nodev'];
+  if (sizeBytes !== undefined) words.push(`size=${sizeBytes}`);
+  if (gid !== undefined) words.push(`gid=${gid}`);
+  const argv = [
+    'mount',
+    '-n',
+    '-t',
+    'tmpfs',
+    '-o',
+    words.join(','),
+    '--',
+    'tmpfs',
+    target,
+  ] as const;
+  await runTool([...argv], signal, explained(`mount a tmpfs at ${target}`));
+}
+
+/** Mounts what is at `source` also at `target`, which must exist. */
+export async function bindMount(
+  source: string,
+  target: string,
+  options: { readonly readOnly: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  const [from, to] = [checked(source), checked(target)];
+  if (isMountPoint(to)) return;
+  const words = options.readOnly ? 'bind,ro' : 'bind';
+  const explain = explained(`mount ${from} at ${to}`);
+  await runTool(['mount', '-n', '-o', words, '--', from, to], signal, explain);
+}
+
+/**
+ * Takes away everything that is mounted at `path`. Nothing there is success.
+ *
+ * @throws Failure `Unavailable` while it is in use, …
+ */
+export async function unmount(path: string, signal: AbortSignal): Promise<void> {
+  const target = checked(path);
+  // Mounts can lie on top of each other.
+  while (isMountPoint(target)) {
+    try {
+      await runTool(['umount', '-n', '--', target], signal, explained(`unmount ${target}`));
+    } catch (error) {
+      // Somebody else was faster.
+      if (isMountPoint(target)) throw error;
+    }
+  }
+}
+
+function explained(action: string): (stderr: string) => Failure {
+  return (stderr) => {
+    const code = SAID.find(([pattern]) => pattern.test(stderr))?.[1] ?? 'Unknown';
+    return new Failure(code, `can't ${action}: ${stderr === '' ? 'no reason given' : stderr}`);
+  };
+}
+
+function checked(path: string): string {
+  if (isAbsolute(path) && !path.includes('\0') && normalize(path) === path) return path;
+  throw new Failure('InvalidArgument', `${JSON.stringify(path)} is no normal absolute path`);
+}
