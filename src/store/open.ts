@@ -1,0 +1,308 @@
+/**
+ * Opens the store, whatever state its files are in.
+ *
+ *   limpet.db   sound ───────────────────────────────────────────> clean | unclean
+ *               none, and never was ─────────────────────────────> new
+ *               none, empty, damaged ─ set aside ─┬─ backup ─────> restored
+ *                                                 └─ empty one ──> rebuilt
+ *   then in all cases: compare with pod files and tombstones, take back what is missing.
+ */
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { writeFileDurably } from '../base/durable-file.ts';
+import { errnoOf, Failure, faultOf, type Fault } from '../base/failure.ts';
+import type { Log } from '../base/log.ts';
+import { listBackups } from './backup.ts';
+import {
+  checkIntegrity,
+  closeQuietly,
+  Damage,
+  isDamage,
+  openDatabase,
+  storeFailure,
+  type NativeBinding,
+  type Sqlite,
+} from './database.ts';
+import { listPodFiles } from './pod-file.ts';
+import { completeCopies, reconcile, type Reconciled, type SecondCopies } from './reconcile.ts';
+import { Recorder } from './recorder.ts';
+import { Reserve } from './reserve.ts';
+import {
+  countSetAside,
+  databaseFiles,
+  mergeRows,
+  openReplacement,
+  salvage,
+  setAside,
+} from './restore.ts';
+import { migrate, refuseNewer, schemaVersion } from './schema.ts';
+import { OPEN_MARK, Store, type Opening } from './store.ts';
+import { prepareTables } from './tables.ts';
+import { Tombstones } from './tombstones.ts';
+
+export type StoreOptions = {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Where each pod has its directory; without it there are no pod files. */
+  readonly podsDirectory?: string;
+  /** In the single executable, where the addon can't be looked up. */
+  readonly nativeBinding?: NativeBinding;
+};
+
+type Opened = {
+  readonly database: Sqlite;
+  readonly state: Opening['state'];
+  readonly message: string;
+  readonly setAside?: string;
+  readonly uncertain: readonly string[];
+};
+
+const DATABASE = 'limpet.db';
+const EVENTS = 'events.db';
+/** Tells a database that was lost from one that never was. */
+const INITIALIZED = 'initialized';
+
+/**
+ * Opens the store in `directory`, which is made if need be. Throws a `Failure` only where nothing
+ * can be done about it here: another limpet runs on it (`Unavailable`), a newer limpet wrote it
+ * (`InvalidArgument`), or the disk can't be written at all.
+ */
+export function openStore(directory: string, options: StoreOptions): Store {
+  const path = join(directory, DATABASE);
+  const { clock, log, podsDirectory, nativeBinding } = options;
+  let database: Sqlite | undefined;
+  let store: Store | undefined;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const tombstones = new Tombstones(directory, log);
+    const copies: SecondCopies = { podsDirectory, tombstones };
+    const used = wasUsed(directory, copies);
+    const opened = openOrRestore(directory, path, used, options);
+    database = opened.database;
+    const tables = prepareTables(database);
+    const wallMs = Math.max(tables.timeFloor(), clock.now().wallMs);
+    const reserve = new Reserve(join(directory, 'reserve'), log);
+    let fault: Fault | undefined;
+    let reconciled: Reconciled | undefined;
+    try {
+      reconciled = reconcile(database, tables, copies, wallMs, log);
+      tables.setMeta(OPEN_MARK, 'yes');
+    } catch (error) {
+      // A full disk must not keep the pods from running; nothing new starts until it has space.
+      const failure = storeFailure(error, 'write when opening', path);
+      if (failure.code !== 'NoSpace') throw failure;
+      fault = faultOf(failure);
+      log.error(failure.message);
+    }
+    store = new Store({
+      ...{ path, directory, database, tables, copies, reserve, clock, log, nativeBinding, fault },
+      recorder: openRecorder(directory, options),
+      opening: openingOf(opened, reconciled),
+    });
+    completeCopies(store.pods(), copies, log);
+    if (fault === undefined) settle(directory, reserve);
+    tell(store.opening, directory, log);
+    return store;
+  } catch (error) {
+    if (store !== undefined) store[Symbol.dispose]();
+    else if (database !== undefined) closeQuietly(database);
+    throw storeFailure(error, 'open the store', path);
+  }
+}
+
+function openOrRestore(
+  directory: string,
+  path: string,
+  used: boolean,
+  options: StoreOptions,
+): Opened {
+  const { clock, log, nativeBinding } = options;
+  rmSync(`${path}.tmp`, { force: true });
+  const found = openFound(path, used, nativeBinding);
+  if ('database' in found) return { ...found, uncertain: [] };
+  log.error('the database can not be used', { path, problem: found.problem });
+  const { wallMs } = clock.now();
+  const aside = databaseFiles(path).length === 0 ? undefined : setAside(directory, path, wallMs);
+  const { database, backup } = openReplacement(directory, path, log, nativeBinding);
+  try {
+    const rows =
+      aside === undefined
+        ? { pods: [], ledgers: [] }
+        : salvage(directory, aside, basename(path), log, nativeBinding);
+    mergeRows(database, rows, wallMs);
+    const sure = new Set(rows.ledgers.map(({ uid }) => uid));
+    const pods = prepareTables(database).podRows();
+    const origins = [
+      backup === undefined ? 'no backup was there' : `taken from the backup ${backup}`,
+      `${rows.pods.length} pods and ${rows.ledgers.length} ledgers could be read from the old one`,
+    ];
+    return {
+      database,
+      state: backup === undefined ? 'rebuilt' : 'restored',
+      message: `${path}: ${found.problem}; ${origins.join(', ')}`,
+      ...(aside === undefined ? {} : { setAside: aside }),
+      uncertain: pods.map(({ uid }) => uid).filter((uid) => !sure.has(uid)),
+    };
+  } catch (error) {
+    closeQuietly(database);
+    throw error;
+  }
+}
+
+/** The database that is there, or a new one on a first start, or what is wrong with it. */
+function openFound(
+  path: string,
+  used: boolean,
+  nativeBinding: NativeBinding | undefined,
+): Pick<Opened, 'database' | 'state' | 'message'> | { readonly problem: string } {
+  const problem = problemOfFile(path, used);
+  if (problem !== undefined) return { problem };
+  closeSync(openSync(path, 'a', 0o600));
+  let database: Sqlite | undefined;
+  try {
+    database = openDatabase(path, 'full', nativeBinding);
+    refuseNewer(database, path);
+    const isNew = schemaVersion(database) === 0;
+    if (isNew && used) throw new Damage('it has no tables');
+    checkIntegrity(database);
+    bringUpToDate(database, path);
+    const { meta } = prepareTables(database);
+    if (isNew) return { database, state: 'new', message: `made ${path}` };
+    return meta(OPEN_MARK) === undefined
+      ? { database, state: 'clean', message: 'stopped properly the last time' }
+      : {
+          database,
+          state: 'unclean',
+          message: 'not stopped properly the last time; the database passed its check',
+        };
+  } catch (error) {
+    if (database !== undefined) closeQuietly(database);
+    if (isDamage(error)) return { problem: (error as Error).message };
+    throw error;
+  }
+}
+
+/** What can be seen of the file from outside. Throws the system error if that says nothing of it. */
+function problemOfFile(path: string, used: boolean): string | undefined {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
+    return used || databaseFiles(path).length > 0 ? 'it is missing' : undefined;
+  }
+  const stat: Stats | undefined = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() !== true) return 'it is not a regular file';
+  if (stat.size === 0 && used) return 'it is empty';
+  try {
+    closeSync(openSync(path, 'r+'));
+    return undefined;
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'EIO' || code === 'EACCES' || code === 'EPERM') return (error as Error).message;
+    throw error; // too many open files, a read-only file system: not the fault of this file
+  }
+}
+
+/** A step that fails on sound data is a mistake of ours and no reason to set anything aside. */
+function bringUpToDate(database: Sqlite, path: string): void {
+  const from = schemaVersion(database);
+  try {
+    migrate(database);
+  } catch (error) {
+    if (/^SQLITE_(CORRUPT|NOTADB|IOERR|FULL)/.test(errnoOf(error) ?? '')) throw error;
+    throw new Failure(
+      'Unknown',
+      `cannot bring ${path} from format ${from} to that of this limpet: ${String(error)}; it was ` +
+        'left as it is. Install the limpet that ran before, and report this',
+      { cause: error },
+    );
+  }
+}
+
+/** Whether there has ever been a database here. */
+function wasUsed(directory: string, { podsDirectory, tombstones }: SecondCopies): boolean {
+  return (
+    existsSync(join(directory, INITIALIZED)) ||
+    listBackups(directory).length > 0 ||
+    tombstones.uids.length > 0 ||
+    (podsDirectory !== undefined && listPodFiles(podsDirectory).length > 0)
+  );
+}
+
+function settle(directory: string, reserve: Reserve): void {
+  const mark = join(directory, INITIALIZED);
+  if (!existsSync(mark)) {
+    writeFileDurably(mark, 'A database was made here. If it is missing, it was lost.\n');
+  }
+  reserve.fill();
+}
+
+/** Events may be lost: if their file is damaged or can't be made, they begin anew. */
+function openRecorder(directory: string, { clock, log, nativeBinding }: StoreOptions): Recorder {
+  const path = join(directory, EVENTS);
+  const open = (file: string): Recorder => {
+    const database = openDatabase(file, 'normal', nativeBinding);
+    try {
+      checkIntegrity(database);
+      return new Recorder(database, clock, log);
+    } catch (error) {
+      closeQuietly(database);
+      throw error;
+    }
+  };
+  for (const _ of ['as it is', 'anew']) {
+    try {
+      return open(path);
+    } catch (error) {
+      log.warn('cannot open the events', { path, error: String(error) });
+      if (!isDamage(error)) break;
+      try {
+        setAside(directory, path, clock.now().wallMs);
+      } catch {
+        break;
+      }
+    }
+  }
+  log.warn('events are kept in memory only', { path });
+  return open(':memory:');
+}
+
+function openingOf(opened: Opened, reconciled: Reconciled | undefined): Opening {
+  const { state, message, uncertain } = opened;
+  const { pods, deletions, quarantined, withoutLedger } = reconciled ?? NOTHING;
+  const said = [
+    message,
+    pods.length > 0 ? `${pods.length} pods were taken back from their files` : '',
+    deletions.length > 0 ? `${deletions.length} deletions were taken back` : '',
+    quarantined.length > 0 ? `damaged rows are kept in quarantine: ${quarantined.join(' ')}` : '',
+  ].filter((part) => part !== '');
+  const lost = pods.length + deletions.length + quarantined.length > 0;
+  return {
+    state: lost && (state === 'clean' || state === 'unclean') ? 'restored' : state,
+    message: said.join('; '),
+    ...(opened.setAside === undefined ? {} : { setAside: opened.setAside }),
+    uncertain: [...new Set([...uncertain, ...withoutLedger])],
+  };
+}
+
+const NOTHING: Reconciled = { pods: [], deletions: [], quarantined: [], withoutLedger: [] };
+
+function tell(opening: Opening, directory: string, log: Log): void {
+  const { state, message } = opening;
+  if (state === 'restored' || state === 'rebuilt') log.error(`store ${state}: ${message}`);
+  else log.info(`store opened, ${state}: ${message}`);
+  const count = countSetAside(directory);
+  if (count > 0) {
+    log.warn('damaged databases are kept; remove them when nobody needs them any more', {
+      path: join(directory, 'set-aside'),
+      count,
+    });
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * Events for people, in `events.db`. They may be lost: they are kept in memory for a few seconds
+ * and written in one go, without waiting for the card, and no failure here disturbs anybody.
+ */
+import { crc32 } from 'node:zlib';
+import type { Clock, Now, Timer } from '../base/clock.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import type { EventObject, EventRecord, NewEvent } from '../kube/event.ts';
+import { closeQuietly, type Sqlite } from './database.ts';
+import { migrate } from './schema.ts';
+
+export type EventFilter = {
+  readonly kind?: EventObject['kind'];
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly uid?: string;
+};
+
+/** Longest time that an event is only in memory. */
+const FLUSH_AFTER_MS = 5000;
+const MAX_MESSAGE_LENGTH = 1024;
+
+export const EVENT_MIGRATIONS: readonly string[] = [
+  `CREATE TABLE events (
+     id INTEGER PRIMARY KEY,
+     identity INTEGER NOT NULL,
+     kind TEXT NOT NULL,
+     namespace TEXT NOT NULL,
+     name TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     field_path TEXT NOT NULL,
+     type TEXT NOT NULL,
+     reason TEXT NOT NULL,
+     message TEXT NOT NULL,
+     first_ms INTEGER NOT NULL,
+     last_ms INTEGER NOT NULL,
+     count INTEGER NOT NULL
+   ) STRICT;
+   CREATE INDEX events_identity ON events (identity);`,
+];
+
+type Row = {
+  readonly id: number;
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly field_path: string;
+  readonly type: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly first_ms: number;
+  readonly last_ms: number;
+  readonly count: number;
+};
+
+export class Recorder {
+  readonly #database: Sqlite;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #statements: Statements;
+  /** Not written yet, by identity. */
+  readonly #pending = new Map<string, EventRecord>();
+  #timer: Timer | undefined;
+  #failing = false;
+
+  /** Takes over `database`, which may be new. Throws the error of SQLite. */
+  constructor(database: Sqlite, clock: Clock, log: Log) {
+    migrate(database, EVENT_MIGRATIONS);
+    this.#database = database;
+    this.#clock = clock;
+    this.#log = log;
+    this.#statements = prepare(database);
+  }
+
+  record(event: NewEvent, now: Now): void {
+    const cut = { ...event, message: shorten(event.message) };
+    const identity = identityOf(cut);
+    const old = this.#pending.get(identity);
+    this.#pending.delete(identity);
+    this.#pending.set(identity, {
+      ...cut,
+      firstWallMs: old?.firstWallMs ?? now.wallMs,
+      lastWallMs: now.wallMs,
+      count: (old?.count ?? 0) + 1,
+    });
+    if (this.#pending.size > LIMITS.events) {
+      this.#pending.delete(this.#pending.keys().next().value!);
+    }
+    this.#timer ??= this.#clock.at(now.monoMs + FLUSH_AFTER_MS, () => {
+      this.#timer = undefined;
+      this.flush();
+    });
+  }
+
+  /** The events of an object or of all, the one that happened last at the end. */
+  events(filter: EventFilter = {}): readonly EventRecord[] {
+    const found = new Map<string, EventRecord>();
+    try {
+      for (const row of this.#statements.all.iterate()) {
+        const record = recordOf(row);
+        if (matches(record.object, filter)) found.set(identityOf(record), record);
+      }
+    } catch (error) {
+      this.#failed('read events', error);
+    }
+    for (const [identity, record] of this.#pending) {
+      if (matches(record.object, filter)) {
+        found.set(identity, merged(found.get(identity), record));
+      }
+    }
+    return [...found.values()].sort((a, b) => a.lastWallMs - b.lastWallMs);
+  }
+
+  /** Writes what is pending; on a failure it stays pending and goes with the next batch. */
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    if (this.#pending.size === 0) return;
+    try {
+      this.#database.transaction(() => this.#write([...this.#pending.values()])).immediate();
+      this.#pending.clear();
+      this.#failing = false;
+    } catch (error) {
+      this.#failed('write events', error);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.flush();
+    closeQuietly(this.#database);
+  }
+
+  #write(records: readonly EventRecord[]): void {
+    const { find, update, insert, trimPod, trim } = this.#statements;
+    for (const record of records) {
+      const row = rowOf(record);
+      const old = find.get(row);
+      if (old === undefined) insert.run(row);
+      else update.run(row.last_ms, row.count, old.id);
+    }
+    for (const uid of new Set(records.map(({ object }) => object.uid ?? ''))) {
+      if (uid !== '') trimPod.run(uid, LIMITS.eventsPerPod);
+    }
+    trim.run(LIMITS.events);
+  }
+
+  /** Says so once, not every few seconds. */
+  #failed(what: string, error: unknown): void {
+    if (!this.#failing) this.#log.warn(`cannot ${what}`, { error: String(error) });
+    this.#failing = true;
+  }
+}
+
+type Statements = ReturnType<typeof prepare>;
+type NewRow = Omit<Row, 'id'> & { readonly identity: number };
+
+function prepare(database: Sqlite) {
+  return {
+    all: database.prepare<[], Row>('SELECT * FROM events ORDER BY last_ms, id'),
+    find: database.prepare<[NewRow], { id: number }>(
+      `SELECT id FROM events WHERE identity = @identity AND kind = @kind AND name = @name
+         AND namespace = @namespace AND uid = @uid AND field_path = @field_path
+         AND type = @type AND reason = @reason AND message = @message`,
+    ),
+    update: database.prepare<[number, number, number]>(
+      'UPDATE events SET last_ms = ?, count = count + ? WHERE id = ?',
+    ),
+    insert: database.prepare<[NewRow]>(
+      `INSERT INTO events (identity, kind, namespace, name, uid, field_path, type, reason,
+         message, first_ms, last_ms, count)
+       VALUES (@identity, @kind, @namespace, @name, @uid, @field_path, @type, @reason,
+         @message, @first_ms, @last_ms, @count)`,
+    ),
+    trimPod: database.prepare<[string, number]>(
+      `DELETE FROM events WHERE id IN
+         (SELECT id FROM events WHERE uid = ? ORDER BY last_ms DESC, id DESC LIMIT -1 OFFSET ?)`,
+    ),
+    trim: database.prepare<[number]>(
+      `DELETE FROM events WHERE id IN
+         (SELECT id FROM events ORDER BY last_ms DESC, id DESC LIMIT -1 OFFSET ?)`,
+    ),
+  };
+}
+
+function identityOf({ type, reason, message, object }: NewEvent): string {
+  const { kind, namespace, name, uid, fieldPath } = object;
+  return [kind, namespace, name, uid, fieldPath, type, reason, message].join('\0');
+}
+
+function rowOf(record: EventRecord): NewRow {
+  const { object, type, reason, message } = record;
+  return {
+    identity: crc32(identityOf(record)),
+    kind: object.kind,
+    namespace: object.namespace ?? '',
+    name: object.name,
+    uid: object.uid ?? '',
+    field_path: object.fieldPath ?? '',
+    type,
+    reason,
+    message,
+    first_ms: record.firstWallMs,
+    last_ms: record.lastWallMs,
+    count: record.count,
+  };
+}
+
+/** What is empty in a row was absent in the event. */
+function recordOf(row: Row): EventRecord {
+  return {
+    type: row.type === 'Warning' ? 'Warning' : 'Normal',
+    reason: row.reason,
+    message: row.message,
+    object: {
+      kind: row.kind as EventObject['kind'],
+      name: row.name,
+      ...(row.namespace === '' ? {} : { namespace: row.namespace }),
+      ...(row.uid === '' ? {} : { uid: row.uid }),
+      ...(row.field_path === '' ? {} : { fieldPath: row.field_path }),
+    },
+    firstWallMs: row.first_ms,
+    lastWallMs: row.last_ms,
+    count: row.count,
+  };
+}
+
+function matches(object: EventObject, filter: EventFilter): boolean {
+  const { kind, namespace, name, uid } = filter;
+  return (
+    (kind === undefined || object.kind === kind) &&
+    (namespace === undefined || object.namespace === namespace) &&
+    (name === undefined || object.name === name) &&
+    (uid === undefined || object.uid === uid)
+  );
+}
+
+function merged(old: EventRecord | undefined, newer: EventRecord): EventRecord {
+  if (old === undefined) return newer;
+  return { ...newer, firstWallMs: old.firstWallMs, count: old.count + newer.count };
+}
+
+function shorten(message: string): string {
+  const { length } = message;
+  return length > MAX_MESSAGE_LENGTH ? `${message.slice(0, MAX_MESSAGE_LENGTH)}…` : message;
+}
