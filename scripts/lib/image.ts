@@ -48,8 +48,12 @@ type Recipe = {
 type Board = {
   readonly kernels: Readonly<Record<Arch, Readonly<Partial<Record<Pages, string>>>>>;
   readonly packages: readonly string[];
+  /** Loaded before the disk is there. */
   readonly bootModules: readonly string[];
+  /** Kept unpacked: unpacking is slow on an emulated processor. */
+  readonly plainModules: readonly string[];
   readonly diskMiB: number;
+  readonly remove: readonly string[];
   readonly links: Readonly<Record<string, string>>;
   readonly masked: readonly string[];
 };
@@ -129,7 +133,7 @@ async function planned(
     suite: recipe.suite,
     packages: [...recipe.packages, ...machine.packages, rest.kernel],
     ...(suite === undefined || pinned === undefined ? {} : { newer: { suite, pinned } }),
-    remove: recipe.remove,
+    remove: [...recipe.remove, ...machine.remove],
     networkPlugins: recipe.networkPlugins,
     links: { ...recipe.links, ...machine.links },
     wanted: recipe.wanted,
@@ -139,6 +143,7 @@ async function planned(
     authorizedKey: rest.authorizedKey,
     init: join(firmware, 'initramfs', 'init'),
     bootModules: machine.bootModules,
+    plainModules: machine.plainModules,
     diskMiB: machine.diskMiB,
     directory: rest.part,
   };

@@ -1,5 +1,5 @@
 // A tiny initramfs: a static busybox, the few modules to reach the disk, an init of a few lines.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
@@ -11,12 +11,7 @@ type Node = { readonly path: string; readonly mode: number; readonly body?: Uint
  * `modules` are names without `.ko`; what they depend on comes along, and what is built in does not.
  */
 export function initramfs(root: string, modules: readonly string[], init: string): Buffer {
-  const releases = readdirSync(join(root, 'usr/lib/modules'));
-  const release = releases[0];
-  if (release === undefined || releases.length > 1) {
-    throw new Error(`want modules of one kernel in the root, found ${releases.length}`);
-  }
-  const tree = join(root, 'usr/lib/modules', release);
+  const tree = modulesOf(root);
   const order = inLoadOrder(tree, modules);
   const nodes: Node[] = [
     ...['bin', 'dev', 'modules'].map((path) => ({ path, mode: 0o040755 })),
@@ -31,6 +26,26 @@ export function initramfs(root: string, modules: readonly string[], init: string
     })),
   ];
   return gzipSync(cpio(nodes), { level: 6 });
+}
+
+/** Unpacks modules and what they depend on where they are; `depmod` must be run afterwards. */
+export function unpackModules(root: string, modules: readonly string[]): void {
+  const tree = modulesOf(root);
+  for (const path of inLoadOrder(tree, modules)) {
+    const to = join(tree, path.replace(/\.(xz|zst)$/, ''));
+    if (to === join(tree, path)) continue;
+    writeFileSync(to, unpacked(join(tree, path)));
+    rmSync(join(tree, path));
+  }
+}
+
+function modulesOf(root: string): string {
+  const releases = readdirSync(join(root, 'usr/lib/modules'));
+  const release = releases[0];
+  if (release === undefined || releases.length > 1) {
+    throw new Error(`want modules of one kernel in the root, found ${releases.length}`);
+  }
+  return join(root, 'usr/lib/modules', release);
 }
 
 function inLoadOrder(tree: string, modules: readonly string[]): string[] {

@@ -1,6 +1,5 @@
 // The way into a virtual node: one ssh connection that all commands share.
 import { spawn } from 'node:child_process';
-import { createConnection } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run, type Finished } from './process.ts';
@@ -36,20 +35,19 @@ export function sshArguments(way: Way): string[] {
 }
 
 /**
- * Opens the shared connection, waiting until the machine lets us in. Throws after `timeoutMs`, or
- * as soon as `alive` says that there is no machine to wait for.
+ * Opens the shared connection. `ready` says whether the machine has told that it lets us in, and
+ * throws when there is no machine to wait for. Throws after `timeoutMs`.
  */
 export async function connect(
   way: Way,
-  options: { readonly timeoutMs: number; readonly alive: () => Promise<boolean> },
+  options: { readonly timeoutMs: number; readonly ready: () => Promise<boolean> },
 ): Promise<void> {
   const end = performance.now() + options.timeoutMs;
   for (;;) {
-    // Asking for the greeting first costs an emulated machine nothing; a handshake costs it much.
-    if ((await greets(way.port)) && (await opened(way))) return;
-    if (!(await options.alive())) throw new Error('the machine has stopped');
+    // To knock before somebody is there is answered late: QEMU's network waits longer each time.
+    if ((await options.ready()) && (await opened(way))) return;
     if (performance.now() > end) throw new Error(`no ssh after ${options.timeoutMs} ms`);
-    await sleep(250);
+    await sleep(100);
   }
 }
 
@@ -73,19 +71,6 @@ async function opened(way: Way): Promise<boolean> {
   const child = spawn('ssh', args, { stdio: 'ignore' });
   child.on('error', () => resolve(false));
   child.on('exit', (code) => resolve(code === 0));
-  return await promise;
-}
-
-async function greets(port: number): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = createConnection({ port, host: '127.0.0.1' });
-  socket.setTimeout(5000, () => socket.destroy());
-  socket.on('data', (chunk) => {
-    resolve(chunk.toString('latin1').startsWith('SSH-'));
-    socket.destroy();
-  });
-  socket.on('error', () => resolve(false));
-  socket.on('close', () => resolve(false));
   return await promise;
 }
 

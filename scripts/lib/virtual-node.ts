@@ -174,7 +174,7 @@ export async function attach(name: string): Promise<VirtualNode> {
     boot: async (options = {}) => await boot(name, options),
     clock: async (date) => await setClock(name, date),
     running: async () => await qemu.running((await load(name)).pid, directory),
-    console: async () => await readFile(join(directory, 'console.log'), 'utf8'),
+    console: async () => await consoleText(directory),
     trustRegistry: async (address) => {
       const path = `/etc/containerd/certs.d/${address}/hosts.toml`;
       const input = `server = "http://${address}"\n\n[host."http://${address}"]\n`;
@@ -216,6 +216,7 @@ async function boot(name: string, options: BootOptions): Promise<void> {
   const paused = options.unplugged === true;
   const clock = clockAheadMs === 0 ? undefined : new Date(now + clockAheadMs);
   say(`booting ${name} (${arch}, ${state.accel})`);
+  const before = (await consoleText(directory)).length;
   const pid = await qemu.start(line, { directory, monitor, clock, paused });
   await save({ ...state, pid, clockAheadMs });
   if (paused) {
@@ -223,9 +224,12 @@ async function boot(name: string, options: BootOptions): Promise<void> {
     await qemu.command(monitor, 'cont');
   }
   const shared = wayOf(state, state.image);
-  const alive = async (): Promise<boolean> => await qemu.running(pid, directory);
-  await way.connect(shared, { timeoutMs: bootTimeoutMs, alive }).catch(async (error: unknown) => {
-    const log = await readFile(join(directory, 'console.log'), 'utf8').catch(() => '');
+  const ready = async (): Promise<boolean> => {
+    if (!(await qemu.running(pid, directory))) throw new Error('the machine has stopped');
+    return (await consoleText(directory)).slice(before).includes('limpet-ssh-ready');
+  };
+  await way.connect(shared, { timeoutMs: bootTimeoutMs, ready }).catch(async (error: unknown) => {
+    const log = (await consoleText(directory)).slice(before);
     throw new Error(`"${name}" did not boot: ${String(error)}\n${log.slice(-2000)}`);
   });
   say('ssh answers');
@@ -258,6 +262,10 @@ async function down(name: string): Promise<void> {
     if (state.sockets !== directory) await rm(state.sockets, { recursive: true, force: true });
   }
   await rm(directory, { recursive: true, force: true });
+}
+
+async function consoleText(directory: string): Promise<string> {
+  return await readFile(join(directory, 'console.log'), 'utf8').catch(() => '');
 }
 
 // On a disk, not in XDG_RUNTIME_DIR, which is memory: the machine's disk grows here.
