@@ -23,6 +23,8 @@ export type Clock = {
   sleep(ms: number, signal: AbortSignal): Promise<void>;
   /** Calls `run` once at or after `monoMs`. */
   at(monoMs: number, run: () => void): Timer;
+  /** Calls `run` once, after the events that are already waiting. */
+  soon(run: () => void): void;
 };
 
 /**
@@ -31,8 +33,7 @@ export type Clock = {
  * back counts as no time at all.
  */
 export function sinceMs(stamp: Stamp, now: Now): number {
-  const passed =
-    stamp.boot === now.boot ? now.monoMs - stamp.monoMs : now.wallMs - stamp.wallMs;
+  const passed = stamp.boot === now.boot ? now.monoMs - stamp.monoMs : now.wallMs - stamp.wallMs;
   return Math.max(0, passed);
 }
 
@@ -68,6 +69,7 @@ export function systemClock(boot: string, floorMs: () => number): Clock {
       arm();
       return { cancel: () => clearTimeout(timer) };
     },
+    soon: (run) => void setImmediate(run),
   };
 }
 

@@ -1,0 +1,52 @@
+/** What is wrong with the node as the agent sees it, with what to do about it. */
+import type { Fault } from '../base/failure.ts';
+import type { Hold } from '../pod/model.ts';
+import type { Finding } from '../server/api.ts';
+import type { Store } from '../store/store.ts';
+import type { Holds } from './holds.ts';
+import type { RuntimeState } from './runtime-watch.ts';
+
+/** Why nothing new is started when the store can't be written. */
+export function fullHold(fault: Fault): Hold {
+  return {
+    reason: fault.code === 'NoSpace' ? 'NodeStorageFull' : 'NodeStorageFailed',
+    message: `nothing new is started, since it could not be stored: ${fault.message}`,
+  };
+}
+
+/** The findings of this moment. `unknown` are pods of the runtime that nobody wants. */
+export function findingsOf(
+  store: Store,
+  runtime: RuntimeState,
+  unknown: ReadonlySet<string>,
+  holds: Holds,
+): readonly Finding[] {
+  const findings: Finding[] = [];
+  const add = (check: string, health: Finding['health'], message: string, remedy?: string) =>
+    findings.push({ check, health, message, ...(remedy !== undefined && { remedy }) });
+  if (!runtime.connected) {
+    const remedy = 'see: systemctl status containerd';
+    add('runtime', 'failed', runtime.message ?? 'the runtime does not answer', remedy);
+  } else if (!runtime.networkReady) {
+    const remedy = 'put a CNI configuration into /etc/cni/net.d; see: limpet doctor';
+    add('network', 'failed', runtime.message ?? 'the network is not ready', remedy);
+  }
+  const hold = holds.current;
+  if (hold !== undefined && hold.reason !== 'RuntimeNotReady') {
+    add('storage', 'failed', hold.message, 'make room on the disk; see: df -h');
+  }
+  const { state, message, setAside } = store.opening;
+  if (state === 'restored' || state === 'rebuilt') {
+    const kept = setAside === undefined ? '' : `; the damaged files are in ${setAside}`;
+    add('store', 'degraded', `${message}${kept}`, 'check the SD card, and the pods in this list');
+  }
+  if (unknown.size > 0) {
+    add(
+      'pods',
+      'degraded',
+      `${unknown.size} pod(s) run that the rebuilt store does not know: ${[...unknown].join(', ')}`,
+      'apply their manifests again; or end them: crictl stopp ID',
+    );
+  }
+  return findings;
+}

@@ -1,0 +1,66 @@
+/**
+ * Pods that the runtime has and nobody wants. With a store that is whole they are left over from a
+ * deletion that was cut short, and are ended by the same core as any other pod. After the store was
+ * lost they may be all that is left of what should run: then they are let be, and said so.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Pod } from '../kube/pod.ts';
+import type { Want } from '../pod/model.ts';
+import type { Everything } from './looks.ts';
+
+const ORPHAN_GRACE_SECONDS = 30;
+
+/** What to want of each pod that is in the runtime but not among `known`: its end. */
+export function orphansOf(
+  everything: Everything,
+  known: (uid: string) => boolean,
+  clock: Clock,
+): readonly Want[] {
+  const wants = new Map<string, Want>();
+  for (const { metadata } of everything.sandboxes) {
+    const { uid, name, namespace } = metadata;
+    if (known(uid) || wants.has(uid)) continue;
+    const names = everything.containers.filter((c) => c.labels['io.kubernetes.pod.uid'] === uid);
+    wants.set(uid, {
+      pod: skeleton({ uid, name, namespace }, [...new Set(names.map((c) => c.name))]),
+      source: 'local',
+      order: Number.MAX_SAFE_INTEGER,
+      deletion: { graceSeconds: ORPHAN_GRACE_SECONDS, at: clock.now() },
+    });
+  }
+  return [...wants.values()];
+}
+
+function skeleton(metadata: Pod['metadata'], containers: readonly string[]): Pod {
+  return {
+    metadata,
+    spec: {
+      containers: containers.map((name) => ({
+        name,
+        image: '',
+        imagePullPolicy: 'Never',
+        env: [],
+        ports: [],
+        resources: { requests: {}, limits: {} },
+        volumeMounts: [],
+        terminationMessagePath: '',
+        terminationMessagePolicy: 'File',
+        securityContext: {},
+        stdin: false,
+        stdinOnce: false,
+        tty: false,
+      })),
+      initContainers: [],
+      volumes: [],
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: ORPHAN_GRACE_SECONDS,
+      dnsPolicy: 'Default',
+      hostNetwork: false,
+      hostPID: false,
+      hostIPC: false,
+      shareProcessNamespace: false,
+      hostAliases: [],
+      securityContext: {},
+    },
+  };
+}

@@ -1,0 +1,28 @@
+/** What the local socket and `limpet status` tell of the pods. */
+import type { PodList, PodReport } from '../server/api.ts';
+import type { Now } from '../pod/model.ts';
+import { statusOf, summaryOf } from '../pod/status.ts';
+import type { Worker } from './turns.ts';
+
+/** The report of one pod, with its status brought up to date. */
+export function reportOf(worker: Worker, now: Now, hostIP: string | undefined): PodReport {
+  const { want, seen } = worker;
+  const facts = hostIP === undefined ? {} : { hostIP };
+  worker.status = statusOf(want, seen, now, facts, worker.status);
+  return {
+    kind: 'PodReport',
+    pod: want.pod,
+    source: want.source,
+    status: worker.status,
+    deleting: want.deletion !== undefined,
+    summary: summaryOf(want, worker.status),
+  };
+}
+
+/** All pods by namespace and name. */
+export function podList(workers: Iterable<Worker>, now: Now, hostIP: string | undefined): PodList {
+  const items = [...workers].map((worker) => reportOf(worker, now, hostIP));
+  const key = ({ pod: { metadata } }: PodReport) => `${metadata.namespace}/${metadata.name}`;
+  items.sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0));
+  return { kind: 'PodList', items };
+}

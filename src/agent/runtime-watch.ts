@@ -1,0 +1,146 @@
+/**
+ * Keeps an eye on the runtime: its event stream tells when to look at a pod, and a listing of
+ * everything now and then is the safety net. Without the stream the listing comes often.
+ */
+import type { Clock } from '../base/clock.ts';
+import { Failure, faultOf } from '../base/failure.ts';
+import type { Log } from '../base/log.ts';
+import type { ContainerEvent, RuntimeService, RuntimeVersion } from '../kube/cri.ts';
+import type { Everything, Looks } from './looks.ts';
+
+export type RuntimeState = {
+  connected: boolean;
+  version: RuntimeVersion | undefined;
+  networkReady: boolean;
+  message: string | undefined;
+};
+
+export type RuntimeWatchOptions = {
+  readonly runtime: RuntimeService;
+  readonly looks: Looks;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Something happened to a container or sandbox; the pod is unknown when no look has shown it. */
+  readonly onChange: (podUid: string | undefined) => void;
+  /** The runtime answers for the first time, or again. */
+  readonly onBack: () => Promise<void>;
+  readonly onEverything: (everything: Everything) => void;
+};
+
+/** With the event stream up, a relist only has to catch what the stream lost. */
+const RELIST_MS = 60_000;
+const RELIST_WITHOUT_STREAM_MS = 5_000;
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_MS = 10_000;
+/** While the runtime says that it has no network, it is asked again this often. */
+const NOT_READY_MS = 2_000;
+
+/** Runs until the signal is aborted. `state` is kept up to date for people. */
+export async function watchRuntime(
+  options: RuntimeWatchOptions,
+  state: RuntimeState,
+  signal: AbortSignal,
+): Promise<void> {
+  const { clock, log } = options;
+  let retryMs = FIRST_RETRY_MS;
+  while (!signal.aborted) {
+    try {
+      await connect(options, state, signal);
+      retryMs = FIRST_RETRY_MS;
+      await attend(options, state, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      const { message } = faultOf(error);
+      if (state.connected || state.message !== message) {
+        log.warn('the container runtime does not answer', { message });
+      }
+      state.connected = false;
+      state.message = message;
+    }
+    await clock.sleep(retryMs, signal).catch(() => undefined);
+    retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+  }
+}
+
+async function connect(
+  { runtime, log, onBack }: RuntimeWatchOptions,
+  state: RuntimeState,
+  signal: AbortSignal,
+): Promise<void> {
+  state.version = await runtime.version(signal);
+  await readConditions(runtime, state, signal);
+  if (!state.connected) {
+    const { runtimeName, runtimeVersion } = state.version;
+    log.info('the container runtime answers', { name: runtimeName, version: runtimeVersion });
+  }
+  state.connected = true;
+  await onBack();
+}
+
+async function readConditions(
+  runtime: RuntimeService,
+  state: RuntimeState,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const conditions = await runtime.status(signal);
+  const bad = conditions.filter((c) => !c.status);
+  const wasReady = state.networkReady;
+  state.networkReady = !bad.some((c) => c.type === 'NetworkReady');
+  state.message =
+    bad.length === 0 ? undefined : bad.map((c) => `${c.type}: ${c.message || c.reason}`).join('; ');
+  return state.networkReady && !wasReady;
+}
+
+/** Follows events and relists, until the runtime goes away. */
+async function attend(
+  options: RuntimeWatchOptions,
+  state: RuntimeState,
+  signal: AbortSignal,
+): Promise<void> {
+  const { runtime, looks, clock, log, onEverything, onBack } = options;
+  const controller = new AbortController();
+  const both = AbortSignal.any([signal, controller.signal]);
+  let wake = new AbortController();
+  let streaming = true;
+  let streamError: unknown;
+  const stream = runtime
+    .containerEvents((event) => onContainerEvent(options, event), both)
+    .catch((error: unknown) => {
+      streamError = error;
+    })
+    .finally(() => {
+      streaming = false;
+      wake.abort();
+    });
+  try {
+    for (;;) {
+      onEverything(await looks.everything(both));
+      const waitMs = !state.networkReady
+        ? NOT_READY_MS
+        : streaming
+          ? RELIST_MS
+          : RELIST_WITHOUT_STREAM_MS;
+      await clock.sleep(waitMs, AbortSignal.any([both, wake.signal])).catch(() => undefined);
+      both.throwIfAborted();
+      if (wake.signal.aborted) {
+        wake = new AbortController();
+        if (!isUnimplemented(streamError)) {
+          throw streamError ?? new Failure('Unavailable', 'the runtime closed its event stream');
+        }
+        log.warn('the runtime has no event stream; it is listed every 5 s instead');
+      }
+      if (!state.networkReady && (await readConditions(runtime, state, both))) await onBack();
+    }
+  } finally {
+    controller.abort(new Failure('Cancelled', 'the event stream is given up'));
+    await stream;
+  }
+}
+
+function isUnimplemented(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'Unimplemented';
+}
+
+function onContainerEvent({ looks, onChange }: RuntimeWatchOptions, event: ContainerEvent): void {
+  onChange(event.podUid ?? looks.podOf(event.containerId));
+}

@@ -1,0 +1,294 @@
+/** The PodStatus that people and the API see, from what is wanted and seen. Total and pure. */
+import type {
+  Container,
+  ContainerState,
+  ContainerStateTerminated,
+  ContainerStatus,
+  PodCondition,
+  PodPhase,
+  PodStatus,
+} from '../kube/pod.ts';
+import { qosClass } from '../kube/qos.ts';
+import { REASON } from '../kube/reason.ts';
+import type { Now, Outcome, Seen, Want } from './model.ts';
+import { rfc3339, rfc3339OfMs } from './reduce.ts';
+import {
+  backoffLeftMs,
+  currentSandbox,
+  initIsDone,
+  initWasPassed,
+  ofAttempt,
+  policyOf,
+  restarts,
+} from './seen.ts';
+import type { Role } from './seen.ts';
+
+/** What the status needs to know of the node. */
+export type NodeFacts = { readonly hostIP?: string };
+
+/**
+ * The status of a pod at `now`. `before` is the status that was shown last: a condition that did
+ * not change keeps its lastTransitionTime.
+ */
+export function statusOf(
+  want: Want,
+  seen: Seen,
+  now: Now,
+  node: NodeFacts,
+  before?: PodStatus,
+): PodStatus {
+  const { spec } = want.pod;
+  const { ledger } = seen;
+  const rejected = ledger.ending?.cause === 'rejected';
+  const sandbox = currentSandbox(seen);
+  const attempt = sandbox?.attempt ?? ledger.sandboxAttempt;
+  const passed = initWasPassed(want, ledger, attempt);
+  const initContainerStatuses = rejected
+    ? []
+    : spec.initContainers.map((c) =>
+        containerStatus(want, seen, c, c.restartPolicy === 'Always' ? 'sidecar' : 'init', now),
+      );
+  const containerStatuses = rejected
+    ? []
+    : spec.containers.map((c) => containerStatus(want, seen, c, 'main', now));
+  const initialized =
+    passed ||
+    spec.initContainers.every((c, i) =>
+      c.restartPolicy === 'Always'
+        ? initContainerStatuses[i]?.started === true
+        : initIsDone(want, ledger, c.name, attempt),
+    );
+  const phase = phaseOf(seen, initialized, containerStatuses);
+  const ips = spec.hostNetwork ? [node.hostIP ?? ''] : (sandbox?.ips ?? []);
+  const podIPs = sandbox === undefined ? [] : ips.filter((ip) => ip !== '').map((ip) => ({ ip }));
+  const conditions = conditionsOf(
+    { initialized, phase, sandboxReady: sandbox !== undefined },
+    [
+      ...initContainerStatuses.filter((_, i) => isSidecar(spec.initContainers[i])),
+      ...containerStatuses,
+    ],
+    now,
+    before,
+  );
+  const because = whyOf(seen);
+  return {
+    phase,
+    ...because,
+    ...(ledger.started && { startTime: rfc3339OfMs(ledger.started.wallMs) }),
+    ...(node.hostIP !== undefined && { hostIP: node.hostIP }),
+    ...(podIPs[0] !== undefined && { podIP: podIPs[0].ip, podIPs }),
+    qosClass: qosClass(want.pod),
+    conditions,
+    containerStatuses,
+    initContainerStatuses,
+  };
+}
+
+function isSidecar(container: Container | undefined): boolean {
+  return container?.restartPolicy === 'Always';
+}
+
+function whyOf(seen: Seen): { reason?: string; message?: string } {
+  const { ledger } = seen;
+  const why = ledger.terminal ?? ledger.ending ?? seen.hold ?? seen.waitFor;
+  return {
+    ...(why?.reason !== undefined && { reason: why.reason }),
+    ...(why?.message !== undefined && { message: why.message }),
+  };
+}
+
+function phaseOf(seen: Seen, initialized: boolean, main: readonly ContainerStatus[]): PodPhase {
+  const { terminal } = seen.ledger;
+  if (terminal !== undefined) return terminal.phase;
+  if (!initialized || seen.ledger.admitted !== true) return 'Pending';
+  const neverRan = main.some(
+    (c) => c.state.waiting !== undefined && c.lastState.terminated === undefined,
+  );
+  return neverRan ? 'Pending' : 'Running';
+}
+
+function containerStatus(
+  want: Want,
+  seen: Seen,
+  container: Container,
+  role: Role,
+  now: Now,
+): ContainerStatus {
+  const { name, image } = container;
+  const ledger = seen.ledger.containers[name];
+  const found = ledger === undefined ? undefined : ofAttempt(seen, name, ledger.attempt);
+  const running = found?.state === 'CONTAINER_RUNNING' && ledger?.outcome === undefined;
+  const last = ledger?.lastOutcome && { terminated: terminated(ledger.lastOutcome) };
+  const outcome = ledger?.outcome;
+  const state: ContainerState = running
+    ? { running: { startedAt: rfc3339(found.startedAt) } }
+    : outcome !== undefined && !isWaitingAgain(want, seen, role, outcome)
+      ? { terminated: terminated(outcome) }
+      : { waiting: waitingOf(want, seen, container, role, now) };
+  const lastState =
+    state.waiting !== undefined && outcome !== undefined
+      ? { terminated: terminated(outcome) }
+      : (last ?? {});
+  const id = found?.id ?? outcome?.containerID;
+  const done = role === 'init' && outcome?.exitCode === 0;
+  return {
+    name,
+    image,
+    imageID: found?.imageRef ?? outcome?.imageRef ?? '',
+    ...(id !== undefined && { containerID: `containerd://${id}` }),
+    ready: running || done,
+    started: running,
+    restartCount: ledger?.attempt ?? 0,
+    state,
+    lastState,
+  };
+}
+
+/** Whether an ended container is shown as waiting for its next start. */
+function isWaitingAgain(want: Want, seen: Seen, role: Role, outcome: Outcome): boolean {
+  const { ledger } = seen;
+  if (ledger.terminal !== undefined || ledger.ending !== undefined) return false;
+  if (role === 'init' && outcome.exitCode === 0) return false;
+  return restarts(policyOf(want, role), outcome);
+}
+
+function terminated(outcome: Outcome): ContainerStateTerminated {
+  const { exitCode, reason, message, startedAt, finishedAt, containerID } = outcome;
+  return {
+    exitCode,
+    reason,
+    ...(message !== undefined && { message }),
+    ...(startedAt !== undefined && { startedAt }),
+    ...(finishedAt !== undefined && { finishedAt }),
+    ...(containerID !== undefined && { containerID: `containerd://${containerID}` }),
+  };
+}
+
+function waitingOf(want: Want, seen: Seen, container: Container, role: Role, now: Now) {
+  const { name, image } = container;
+  const ledger = seen.ledger.containers[name];
+  const pull = seen.images[image];
+  if (pull?.fault !== undefined && pull.fault.code !== 'Cancelled') {
+    const waits = (pull.backoff?.untilMonoMs ?? 0) > now.monoMs;
+    const pulling = seen.inFlight[`image/${image}`] !== undefined;
+    const reason = pull.fault.reason ?? REASON.errImagePull;
+    return waits && !pulling && reason === REASON.errImagePull
+      ? {
+          reason: REASON.imagePullBackOff,
+          message: `Back-off pulling image "${image}": ${pull.fault.message}`,
+        }
+      : { reason, message: pull.fault.message };
+  }
+  const retry = seen.retries[`container/${name}`];
+  if (retry !== undefined) {
+    return {
+      reason: retry.fault.reason ?? REASON.createContainerError,
+      message: retry.fault.message,
+    };
+  }
+  if (ledger?.outcome !== undefined && ledger.backoff !== undefined) {
+    const leftMs = backoffLeftMs(ledger, now);
+    if (leftMs > 0) {
+      return {
+        reason: REASON.crashLoopBackOff,
+        message: backoffMessage(want, name, ledger.backoff),
+      };
+    }
+  }
+  const waitsForInit = role === 'main' && want.pod.spec.initContainers.length > 0;
+  return { reason: waitsForInit ? REASON.podInitializing : REASON.containerCreating };
+}
+
+/** As the kubelet words it. */
+export function backoffMessage(want: Want, name: string, backoff: { delayMs: number }): string {
+  const { metadata } = want.pod;
+  const pod = `${metadata.name}_${metadata.namespace}(${metadata.uid})`;
+  const seconds = backoff.delayMs / 1000;
+  const delay = seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${seconds % 60}s`;
+  return `back-off ${delay} restarting failed container=${name} pod=${pod}`;
+}
+
+type Facts = {
+  readonly initialized: boolean;
+  readonly phase: PodPhase;
+  readonly sandboxReady: boolean;
+};
+
+function conditionsOf(
+  facts: Facts,
+  containers: readonly ContainerStatus[],
+  now: Now,
+  before: PodStatus | undefined,
+): readonly PodCondition[] {
+  const unready = containers.filter((c) => !c.ready).map((c) => c.name);
+  const over = facts.phase === 'Succeeded' || facts.phase === 'Failed';
+  const why = over
+    ? { reason: facts.phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed' }
+    : {
+        reason: 'ContainersNotReady',
+        message: `containers with unready status: [${unready.join(' ')}]`,
+      };
+  const ready = !over && unready.length === 0 && facts.initialized;
+  const condition = (type: string, is: boolean, otherwise: object = {}): PodCondition => ({
+    type,
+    status: is ? 'True' : 'False',
+    ...(is ? {} : otherwise),
+  });
+  const all = [
+    condition('PodReadyToStartContainers', facts.sandboxReady),
+    condition('Initialized', facts.initialized || facts.phase === 'Succeeded', {
+      reason: 'ContainersNotInitialized',
+    }),
+    condition('Ready', ready, why),
+    condition('ContainersReady', ready, why),
+    condition('PodScheduled', true),
+  ];
+  return all.map((next) => {
+    const old = before?.conditions.find((c) => c.type === next.type);
+    const lastTransitionTime =
+      old?.status === next.status && old.lastTransitionTime !== undefined
+        ? old.lastTransitionTime
+        : rfc3339OfMs(now.wallMs);
+    return { ...next, lastTransitionTime };
+  });
+}
+
+/** What `kubectl get pods` shows in its column STATUS. */
+export function summaryOf(want: Want, status: PodStatus): string {
+  const { spec } = want.pod;
+  let summary: string = status.reason ?? status.phase;
+  const init = initSummary(spec.initContainers, status);
+  if (status.phase === 'Pending' || status.phase === 'Running') {
+    if (want.deletion !== undefined) return 'Terminating';
+    if (init !== undefined) return init;
+  }
+  let running = false;
+  for (const { state, ready } of status.containerStatuses.toReversed()) {
+    if (state.waiting !== undefined) summary = state.waiting.reason;
+    else if (state.terminated !== undefined) summary = state.terminated.reason;
+    else if (ready) running = true;
+  }
+  if (summary === 'Completed' && running) summary = 'Running';
+  if (status.reason !== undefined) summary = status.reason;
+  return want.deletion === undefined ? summary : 'Terminating';
+}
+
+function initSummary(init: readonly Container[], status: PodStatus): string | undefined {
+  for (const [index, container] of status.initContainerStatuses.entries()) {
+    const { state, started } = container;
+    if (state.terminated?.exitCode === 0) continue;
+    if (isSidecar(init[index]) && started) continue;
+    if (state.terminated !== undefined) return `Init:${state.terminated.reason}`;
+    const reason = state.waiting?.reason;
+    if (
+      reason !== undefined &&
+      reason !== REASON.podInitializing &&
+      reason !== REASON.containerCreating
+    ) {
+      return `Init:${reason}`;
+    }
+    const done = status.conditions.find((c) => c.type === 'Initialized')?.status === 'True';
+    return done ? undefined : `Init:${index}/${init.length}`;
+  }
+  return undefined;
+}
