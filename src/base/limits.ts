@@ -4,6 +4,8 @@ export const LIMITS = {
   manifestBytes: 1024 * 1024,
   /** Pods in one manifest file or one `apply`. */
   podsPerManifest: 100,
+  /** Files in the manifest directory that are looked at. */
+  manifestFiles: 500,
   /** Nodes of a parsed manifest, aliases counted each time they are used. */
   manifestNodes: 100_000,
   manifestDepth: 64,

@@ -1,0 +1,137 @@
+/**
+ * Every field of Kubernetes v1.36 that a pod can have, and what limpet does with it.
+ * - `carried`: read by the parser and carried out.
+ * - `dropped`: belongs to the API server, the scheduler or a controller, a kubelet does nothing
+ *   with it, and neither does limpet.
+ * - `later`: real, but not carried out yet. Any value but an empty one is refused by name, for a
+ *   pod that runs without what it asks for is worse than one that does not run.
+ * Source: k8s.io/api v0.36 core/v1 and meta/v1.
+ */
+export type FieldTable = {
+  readonly type: string;
+  readonly carried: readonly string[];
+  readonly dropped: readonly string[];
+  readonly later: readonly string[];
+  /** Values of `later` fields that ask for nothing, beside null, false, 0 and what is empty. */
+  readonly harmless: Readonly<Record<string, readonly (string | boolean)[]>>;
+};
+
+type Columns = {
+  readonly carried: string;
+  readonly dropped?: string;
+  readonly later?: string;
+  readonly harmless?: FieldTable['harmless'];
+};
+
+function table(type: string, columns: Columns): FieldTable {
+  const words = (text = '') => text.split(/\s+/).filter((word) => word !== '');
+  return {
+    type,
+    carried: words(columns.carried),
+    dropped: words(columns.dropped),
+    later: words(columns.later),
+    harmless: columns.harmless ?? {},
+  };
+}
+
+/** By name of the Kubernetes type. */
+export const FIELDS = {
+  List: table('List', { carried: 'apiVersion kind items', dropped: 'metadata' }),
+  Pod: table('Pod', { carried: 'apiVersion kind metadata spec', dropped: 'status' }),
+  // A uid in a manifest was copied from somewhere: two pods must not share one.
+  ObjectMeta: table('ObjectMeta', {
+    carried: 'name generateName namespace labels annotations',
+    dropped: `uid creationTimestamp deletionTimestamp deletionGracePeriodSeconds generation
+      ownerReferences finalizers managedFields clusterName resourceVersion selfLink`,
+  }),
+  PodSpec: table('PodSpec', {
+    carried: `containers initContainers volumes restartPolicy terminationGracePeriodSeconds
+      activeDeadlineSeconds dnsPolicy dnsConfig hostNetwork hostPID hostIPC shareProcessNamespace
+      hostname subdomain hostAliases securityContext nodeName priority priorityClassName affinity
+      os`,
+    // Of taints a kubelet heeds only NoExecute ones of its node, and a node alone has no taints.
+    // Service links are made of Services, and there are none without an API server.
+    dropped: `schedulerName tolerations topologySpreadConstraints preemptionPolicy
+      enableServiceLinks`,
+    later: `ephemeralContainers nodeSelector serviceAccountName serviceAccount
+      automountServiceAccountToken imagePullSecrets readinessGates runtimeClassName overhead
+      setHostnameAsFQDN hostUsers schedulingGates resourceClaims resources hostnameOverride
+      workloadRef schedulingGroup`,
+    harmless: { hostUsers: [true] },
+  }),
+  Affinity: table('Affinity', { carried: 'nodeAffinity', dropped: 'podAffinity podAntiAffinity' }),
+  NodeAffinity: table('NodeAffinity', {
+    carried: '',
+    dropped: 'preferredDuringSchedulingIgnoredDuringExecution',
+    later: 'requiredDuringSchedulingIgnoredDuringExecution',
+  }),
+  PodOS: table('PodOS', { carried: 'name' }),
+  PodDNSConfig: table('PodDNSConfig', { carried: 'nameservers searches options' }),
+  PodDNSConfigOption: table('PodDNSConfigOption', { carried: 'name value' }),
+  HostAlias: table('HostAlias', { carried: 'ip hostnames' }),
+  // How ownership is changed only matters to volumes that outlive a pod, SELinux where there is any.
+  PodSecurityContext: table('PodSecurityContext', {
+    carried: 'runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup seccompProfile',
+    dropped: 'fsGroupChangePolicy',
+    later: `seLinuxOptions windowsOptions supplementalGroupsPolicy sysctls appArmorProfile
+      seLinuxChangePolicy`,
+    harmless: { supplementalGroupsPolicy: ['Merge'] },
+  }),
+  SeccompProfile: table('SeccompProfile', { carried: 'type', later: 'localhostProfile' }),
+  Container: table('Container', {
+    carried: `name image imagePullPolicy command args workingDir env ports resources volumeMounts
+      terminationMessagePath terminationMessagePolicy securityContext stdin stdinOnce tty
+      restartPolicy`,
+    later: `envFrom resizePolicy restartPolicyRules volumeDevices livenessProbe readinessProbe
+      startupProbe lifecycle`,
+  }),
+  EnvVar: table('EnvVar', { carried: 'name value', later: 'valueFrom' }),
+  ContainerPort: table('ContainerPort', {
+    carried: 'name containerPort hostPort hostIP protocol',
+  }),
+  ResourceRequirements: table('ResourceRequirements', {
+    carried: 'requests limits',
+    later: 'claims',
+  }),
+  VolumeMount: table('VolumeMount', {
+    carried: 'name mountPath readOnly mountPropagation',
+    later: 'subPath subPathExpr recursiveReadOnly',
+    harmless: { recursiveReadOnly: ['Disabled'] },
+  }),
+  SecurityContext: table('SecurityContext', {
+    carried: `runAsUser runAsGroup runAsNonRoot privileged allowPrivilegeEscalation
+      readOnlyRootFilesystem capabilities seccompProfile`,
+    later: 'seLinuxOptions windowsOptions procMount appArmorProfile',
+    harmless: { procMount: ['Default'] },
+  }),
+  Capabilities: table('Capabilities', { carried: 'add drop' }),
+  // A volume source counts even when it is empty, so `parse-volume.ts` looks at `later` itself.
+  Volume: table('Volume', {
+    carried: 'name emptyDir hostPath',
+    later: `awsElasticBlockStore azureDisk azureFile cephfs cinder configMap csi downwardAPI
+      ephemeral fc flexVolume flocker gcePersistentDisk gitRepo glusterfs image iscsi nfs
+      persistentVolumeClaim photonPersistentDisk portworxVolume projected quobyte rbd scaleIO
+      secret storageos vsphereVolume`,
+  }),
+  EmptyDirVolumeSource: table('EmptyDirVolumeSource', { carried: 'medium sizeLimit' }),
+  HostPathVolumeSource: table('HostPathVolumeSource', { carried: 'path type' }),
+} as const satisfies Record<string, FieldTable>;
+
+/** What to do instead, where there is something better than to remove the field. */
+export const INSTEAD: Readonly<Record<string, string>> = {
+  valueFrom: 'write the text itself as "value"',
+  envFrom: 'write the variables themselves under "env"',
+  nodeSelector: 'remove it: on a single node there is nothing to select',
+  requiredDuringSchedulingIgnoredDuringExecution:
+    'remove it: on a single node there is nothing to select',
+  serviceAccountName: 'remove it: a service account needs an API server',
+  serviceAccount: 'remove it: a service account needs an API server',
+  automountServiceAccountToken: 'set it to false: a token needs an API server',
+  imagePullSecrets: 'remove it and give containerd the credentials of the registry',
+  configMap: 'put the files on the node and use a hostPath volume',
+  secret: 'put the files on the node and use a hostPath volume',
+  projected: 'put the files on the node and use a hostPath volume',
+  persistentVolumeClaim: 'use a hostPath volume',
+  nfs: 'mount it on the node and use a hostPath volume',
+  localhostProfile: 'use the type RuntimeDefault',
+};

@@ -1,0 +1,23 @@
+/** Loads the YAML library for the manifests that need it; JSON costs nothing of it. */
+import { ManifestSyntaxError, type Problem } from '../kube/manifest-node.ts';
+import {
+  decodeManifest,
+  needsYaml,
+  parseManifest,
+  syntaxProblem,
+  type ParseResult,
+} from '../kube/parse.ts';
+
+/** Reads a manifest from bytes (a file) or text (a request). Never rejects. */
+export async function readManifest(manifest: Uint8Array | string): Promise<ParseResult> {
+  try {
+    const text = typeof manifest === 'string' ? manifest : decodeManifest(manifest);
+    return parseManifest(text, needsYaml(text) ? await import('yaml') : undefined);
+  } catch (error) {
+    const problem: Problem =
+      error instanceof ManifestSyntaxError
+        ? syntaxProblem(error)
+        : { path: '', message: `can't be read: ${error instanceof Error ? error.message : ''}` };
+    return { pods: [], problems: [problem] };
+  }
+}
