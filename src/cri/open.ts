@@ -2,7 +2,6 @@
  * The container runtime behind a CRI v1 socket: containerd 1.7 and 2.x, CRI-O.
  */
 import { statSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
 
 import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
@@ -55,8 +54,8 @@ export function open(endpoint: string, options: OpenOptions): CriRuntime {
  * @throws Failure `InvalidArgument`.
  */
 export function socketPath(endpoint: string): string {
-  const path = endpoint.replace(/^unix:(\/\/)?(?=\/)/, '');
-  if (isAbsolute(path) && !path.includes('\0')) return path;
+  const path = /^(?:unix:(?:\/\/)?)?(\/[^/\0][^\0]*)$/.exec(endpoint)?.[1];
+  if (path !== undefined) return path;
   throw new Failure(
     'InvalidArgument',
     `${JSON.stringify(endpoint)} is no container runtime endpoint: ` +
