@@ -110,7 +110,7 @@ function unnamedFile(directory: string, addon: Buffer): number {
 }
 
 function writeAll(descriptor: number, data: Buffer): void {
-  for (let at = 0; at < data.length; ) at += writeSync(descriptor, data, at);
+  for (let at = 0; at < data.length;) at += writeSync(descriptor, data, at);
 }
 
 function load(path: string): object {

@@ -1,0 +1,315 @@
+// Builds the executables: one file for each architecture, with Node and SQLite inside.
+//
+// bundle (esbuild) -> Node of the target, freed of symbols and of libatomic -> node --build-sea
+//
+// The same inputs give the same bytes, wherever and on whichever architecture they are built:
+// paths inside the blob are relative, nothing carries a time, and no foreign tool touches the file.
+import { build as bundle } from 'esbuild';
+import { createHash } from 'node:crypto';
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { gunzipSync } from 'node:zlib';
+import { cached, exists, filesOf, keyOf, lock, repository } from './lib/cache.ts';
+import { neededLibraries, withoutLibatomic, withoutSymbols } from './lib/elf.ts';
+import { run } from './lib/process.ts';
+import { readTar } from './lib/tar.ts';
+
+const ARCHITECTURES = ['x64', 'arm64'] as const;
+type Arch = (typeof ARCHITECTURES)[number];
+
+const HELP = `Builds limpet's executables into dist/.
+
+  scripts/build [--arch x64|arm64|all] [--check]
+
+  --arch   which executable; all unless told
+  --check  builds again even when nothing has changed, and fails if the bytes differ
+
+Nothing is built when the inputs are the same as those of the file that is there.
+`;
+
+/**
+ * What Node is started with inside the executable. A small young generation keeps the memory flat
+ * when much is allocated; warnings about experimental features tell a user of limpet nothing.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=1', '--disable-warning=ExperimentalWarning'];
+
+type Built = { readonly inputs: string; readonly sha256: string; readonly bytes: number };
+
+type Inputs = {
+  readonly nodeVersion: string;
+  readonly commit: string;
+  readonly sqlite: string;
+  readonly files: readonly [string, string][];
+};
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      arch: { type: 'string', default: 'all' },
+      check: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const wanted = ARCHITECTURES.filter((arch) => values.arch === 'all' || values.arch === arch);
+  if (wanted.length === 0) {
+    process.stderr.write(`build: --arch is x64, arm64 or all, not "${values.arch}"\n`);
+    return 2;
+  }
+  await using _held = await lock(`build-${keyOf(repository)}`, say);
+  const inputs = await gatherInputs();
+  for (const arch of wanted) {
+    const built = await buildOne(arch, inputs, values.check);
+    await report(arch, built);
+  }
+  return 0;
+}
+
+async function buildOne(arch: Arch, inputs: Inputs, check: boolean): Promise<Built> {
+  const path = binaryPath(arch);
+  const key = keyOf({ arch, flags: NODE_FLAGS, inputs });
+  const before = await readBuilt(path);
+  const unchanged = before?.inputs === key && (await sizeOf(path)) === before.bytes;
+  if (unchanged && !check) return before;
+
+  const work = await mkdtemp(join(tmpdir(), 'limpet-build-'));
+  try {
+    const node = await timed(`Node ${inputs.nodeVersion} for ${arch}`, () => preparedNode(arch));
+    await timed(`bundle for ${arch}`, () => writeBundle(work, inputs));
+    await timed(`executable for ${arch}`, () => inject(work, node, arch));
+    const image = await readFile(join(work, 'limpet'));
+    if (neededLibraries(image).includes('libatomic.so.1')) {
+      throw new Error('the executable still needs libatomic.so.1');
+    }
+    const sha256 = createHash('sha256').update(image).digest('hex');
+    if (check && unchanged && before.sha256 !== sha256) {
+      throw new Error(`not reproducible: ${path} was ${before.sha256} and is now ${sha256}`);
+    }
+    const built = { inputs: key, sha256, bytes: image.length };
+    await mkdir(join(repository, 'dist'), { recursive: true });
+    await copyFile(join(work, 'limpet'), `${path}.part`);
+    await chmod(`${path}.part`, 0o755);
+    await rename(`${path}.part`, path);
+    await writeFile(`${path}.json`, `${JSON.stringify(built, undefined, 2)}\n`);
+    return built;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** One file of CommonJS. The database's addon is not in it: it is an asset of the executable. */
+async function writeBundle(work: string, inputs: Inputs): Promise<void> {
+  await bundle({
+    entryPoints: [join(repository, 'src/main.ts')],
+    outfile: join(work, 'limpet.cjs'),
+    absWorkingDir: repository,
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node26',
+    minify: true,
+    keepNames: false,
+    treeShaking: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    logOverride: { 'empty-import-meta': 'error' },
+    define: {
+      LIMPET_COMMIT: JSON.stringify(inputs.commit),
+      LIMPET_SQLITE: JSON.stringify(inputs.sqlite),
+    },
+  });
+}
+
+async function inject(work: string, node: string, arch: Arch): Promise<void> {
+  const addon = join(repository, `node_modules/better-sqlite3/prebuilds/linux-${arch}.node`);
+  await copyFile(addon, join(work, 'better_sqlite3.node'));
+  await copyFile(node, join(work, 'node'));
+  const config = {
+    main: 'limpet.cjs',
+    output: 'limpet',
+    executable: 'node',
+    disableExperimentalSEAWarning: true,
+    useSnapshot: false,
+    // A code cache only fits the Node that wrote it, which is not the target's when we cross-build.
+    useCodeCache: false,
+    execArgv: NODE_FLAGS,
+    // NODE_OPTIONS of whoever starts limpet has no say.
+    execArgvExtension: 'none',
+    assets: { 'better_sqlite3.node': 'better_sqlite3.node' },
+  };
+  await writeFile(join(work, 'sea.json'), JSON.stringify(config));
+  await run(process.execPath, ['--build-sea', 'sea.json'], { cwd: work, timeoutMs: 300_000 });
+}
+
+/** The path of the target's Node without symbols and without libatomic, from the cache. */
+async function preparedNode(arch: Arch): Promise<string> {
+  const integrity = await integrityOf(arch);
+  const recipe = await filesOf([join(repository, 'scripts/lib/elf.ts')]);
+  const key = `${arch}-${keyOf({ integrity, recipe })}`;
+  const directory = await cached(
+    'node',
+    key,
+    async (into) => {
+      const image = await pristineNode(arch, integrity);
+      await writeFile(join(into, 'node'), withoutLibatomic(withoutSymbols(image)), { mode: 0o755 });
+    },
+    say,
+  );
+  return join(directory, 'node');
+}
+
+/** Node as its makers built it: from node_modules, or for another architecture from npm. */
+async function pristineNode(arch: Arch, integrity: string): Promise<Buffer> {
+  const installed = join(repository, `node_modules/node-linux-${arch}/bin/node`);
+  if (await exists(installed)) return await readFile(installed);
+  const name = `node-linux-${arch}@${process.versions.node}`;
+  const work = await mkdtemp(join(tmpdir(), 'limpet-node-'));
+  try {
+    say(`fetching ${name} (npm does not install the Node of another architecture)`);
+    await run('npm', ['pack', name, '--silent', '--pack-destination', work], {
+      cwd: repository,
+      timeoutMs: 600_000,
+    });
+    const archive = await readFile(join(work, `node-linux-${arch}-${process.versions.node}.tgz`));
+    const found = `sha512-${createHash('sha512').update(archive).digest('base64')}`;
+    if (found !== integrity) {
+      throw new Error(`${name} is ${found}, but package-lock.json says ${integrity}: not used`);
+    }
+    const node = readTar(gunzipSync(archive)).get('package/bin/node');
+    if (node === undefined) throw new Error(`${name} has no package/bin/node`);
+    return node;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** The checksum that package-lock.json holds for the target's Node, which must be our version. */
+async function integrityOf(arch: Arch): Promise<string> {
+  const text = await readFile(join(repository, 'package-lock.json'), 'utf8');
+  const { packages } = JSON.parse(text) as {
+    packages: Record<string, { version?: string; integrity?: string } | undefined>;
+  };
+  const entry = packages[`node_modules/node-linux-${arch}`];
+  if (entry?.integrity === undefined || entry.version === undefined) {
+    throw new Error(`package-lock.json has no node-linux-${arch}: run npm install and commit it`);
+  }
+  if (entry.version !== process.versions.node) {
+    throw new Error(
+      `this is Node ${process.versions.node}, but package-lock.json pins node-linux-${arch} ` +
+        `${entry.version}: start it as scripts/build`,
+    );
+  }
+  return entry.integrity;
+}
+
+async function gatherInputs(): Promise<Inputs> {
+  const below = (path: string): string => join(repository, path);
+  const paths = [
+    'src',
+    'package.json',
+    'package-lock.json',
+    'scripts/build.ts',
+    'scripts/lib/elf.ts',
+  ];
+  const { default: Database } = await import('better-sqlite3');
+  using memory = openMemory(Database);
+  return {
+    nodeVersion: process.versions.node,
+    commit: await commitOf(paths),
+    sqlite: memory.version,
+    files: [
+      ...(await filesOf(paths.map(below))),
+      ...(await filesOf([below('node_modules/better-sqlite3/lib')])),
+      ...(await filesOf([below('node_modules/better-sqlite3/prebuilds')])),
+    ],
+  };
+}
+
+function openMemory(Database: typeof import('better-sqlite3')): Disposable & { version: string } {
+  const database = new Database(':memory:');
+  const version = database.prepare('select sqlite_version()').pluck().get() as string;
+  return { version, [Symbol.dispose]: () => database.close() };
+}
+
+/** The commit, with `-dirty` when what goes into the executable differs from it. */
+async function commitOf(paths: readonly string[]): Promise<string> {
+  const git = async (...args: string[]): Promise<string | undefined> => {
+    const done = await run('git', args, { cwd: repository, check: false }).catch(() => undefined);
+    return done?.code === 0 ? done.stdout.trim() : undefined;
+  };
+  const commit = await git('rev-parse', '--short=12', 'HEAD');
+  if (commit === undefined) return 'unknown';
+  const changes = await git('status', '--porcelain', '--', ...paths);
+  return changes === '' ? commit : `${commit}-dirty`;
+}
+
+async function report(arch: Arch, built: Built): Promise<void> {
+  const path = binaryPath(arch);
+  const size = `${(built.bytes / 1e6).toFixed(1)} MB`;
+  const start =
+    arch === process.arch
+      ? `, starts in ${await startTime(path)}`
+      : ', not run: another architecture';
+  process.stdout.write(`dist/limpet-linux-${arch}  ${size}${start}\n  sha256 ${built.sha256}\n`);
+}
+
+/** How long `limpet version` takes from start to end, of ten runs. */
+async function startTime(path: string): Promise<string> {
+  const tookMs: number[] = [];
+  for (let round = 0; round < 10; round++) {
+    const begin = performance.now();
+    await run(path, ['version'], { timeoutMs: 30_000 });
+    tookMs.push(performance.now() - begin);
+  }
+  tookMs.sort((a, b) => a - b);
+  return `${Math.round(tookMs[0] ?? 0)} ms (median ${Math.round(tookMs[5] ?? 0)} ms)`;
+}
+
+async function readBuilt(path: string): Promise<Built | undefined> {
+  const text = await readFile(`${path}.json`, 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : (JSON.parse(text) as Built);
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return await stat(path).then(
+    (found) => found.size,
+    () => undefined,
+  );
+}
+
+function binaryPath(arch: Arch): string {
+  return join(repository, 'dist', `limpet-linux-${arch}`);
+}
+
+function say(line: string): void {
+  process.stderr.write(`build: ${line}\n`);
+}
+
+async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
+  const begin = performance.now();
+  const result = await work();
+  say(`${what}: ${((performance.now() - begin) / 1000).toFixed(1)} s`);
+  return result;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  say(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+}

@@ -1,0 +1,56 @@
+/** All commands, in the order of the help. Each is loaded only when it is asked for. */
+import type { Command } from './command.ts';
+
+export type Entry = {
+  readonly name: string;
+  readonly summary: string;
+  load(): Promise<Command>;
+};
+
+export const COMMANDS: readonly Entry[] = [
+  {
+    name: 'run',
+    summary: 'Run the agent (systemd does this)',
+    load: async () => (await import('./run.ts')).command,
+  },
+  {
+    name: 'status',
+    summary: 'How this node and its pods are',
+    load: async () => (await import('./status.ts')).command,
+  },
+  {
+    name: 'pods',
+    summary: 'List pods, or tell everything about one',
+    load: async () => (await import('./pods.ts')).command,
+  },
+  {
+    name: 'logs',
+    summary: 'Print the log of a container',
+    load: async () => (await import('./logs.ts')).command,
+  },
+  {
+    name: 'events',
+    summary: 'List what happened to pods, manifests and the node',
+    load: async () => (await import('./events.ts')).command,
+  },
+  {
+    name: 'apply',
+    summary: 'Take pods from a manifest, to stay until they are deleted',
+    load: async () => (await import('./apply.ts')).command,
+  },
+  {
+    name: 'delete',
+    summary: 'Delete a pod that was applied',
+    load: async () => (await import('./delete.ts')).command,
+  },
+  {
+    name: 'doctor',
+    summary: 'Check this machine, and say what to do about what is wrong',
+    load: async () => (await import('./doctor.ts')).command,
+  },
+  {
+    name: 'version',
+    summary: 'Print the version',
+    load: async () => (await import('./version.ts')).command,
+  },
+];

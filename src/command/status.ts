@@ -1,0 +1,76 @@
+import type { NodeReport } from '../server/api.ts';
+import { ask, SOCKET_OPTION } from './client.ts';
+import { defineCommand } from './command.ts';
+import { EXIT } from './exit.ts';
+import { OUTPUT_OPTION, outputFormat, writeObject } from './output.ts';
+import { inOrder } from './pod-lookup.ts';
+import { podTable } from './pod-table.ts';
+import { ageOf, fields, printable, table } from './table.ts';
+
+export const command = defineCommand({
+  name: 'status',
+  usage: '[--output json|yaml]',
+  summary: 'How this node is, what is wrong with it, and its pods.',
+  details: `
+Exits with 0 whenever the agent answers, whatever it says; "limpet doctor" exits with 1 when
+something is broken.`,
+  options: { output: OUTPUT_OPTION, socket: SOCKET_OPTION },
+  examples: [
+    ['sudo limpet status', 'the node and its pods'],
+    ['sudo limpet status -o json', 'everything, for machines'],
+  ],
+  async run({ options }, io) {
+    const format = outputFormat(options.output, ['json', 'yaml']);
+    const question = { method: 'GET', path: '/v1/status' } as const;
+    const report = await ask<NodeReport>(options.socket, question, 'NodeReport', io);
+    if (format !== 'table') await writeObject(io, format, report);
+    else await io.out(describeNode(report, io.clock.now().wallMs));
+    return EXIT.ok;
+  },
+});
+
+export function describeNode(report: NodeReport, nowMs: number): string {
+  const { runtime, store } = report;
+  const parts = [
+    fields([
+      ['Node', report.nodeName],
+      ['Agent', `limpet ${report.version}, up ${ageOf(report.agentStartedAt, nowMs)}`],
+      ['Runtime', describeRuntime(runtime)],
+      ['Cgroups', report.cgroupDriver],
+      ['Store', `${[store.state, store.message].filter(Boolean).join(': ')} (${store.path})`],
+      ['Pods', describeCounts(report.pods)],
+    ]),
+  ];
+  const wrong = report.findings.filter((finding) => finding.health !== 'ok');
+  if (wrong.length > 0) {
+    parts.push('\nFindings:\n');
+    for (const { health, check, message, remedy } of wrong) {
+      parts.push(`  ${health.padEnd(8)}  ${printable(`${check}: ${message}`)}\n`);
+      if (remedy !== undefined) parts.push(`            -> ${printable(remedy)}\n`);
+    }
+  }
+  if (report.manifestErrors.length > 0) {
+    const rows = report.manifestErrors.map(({ path, message }) => [path, message]);
+    parts.push('\nManifests that were not taken:\n', table(['FILE', 'ERROR'], rows));
+  }
+  parts.push('\n', podTable(inOrder(report.pod), nowMs, false));
+  return parts.join('');
+}
+
+function describeRuntime(runtime: NodeReport['runtime']): string {
+  const name = `${runtime.name} ${runtime.version}`.trim();
+  const state = !runtime.connected
+    ? 'NOT CONNECTED'
+    : runtime.networkReady
+      ? 'connected, network ready'
+      : 'connected, NETWORK NOT READY';
+  const message = runtime.message === undefined ? '' : `: ${runtime.message}`;
+  return `${name === '' ? 'unknown' : name}, ${state}${message} (${runtime.socket})`;
+}
+
+function describeCounts(pods: NodeReport['pods']): string {
+  const counts = (['running', 'pending', 'succeeded', 'failed'] as const)
+    .filter((phase) => pods[phase] > 0)
+    .map((phase) => `${pods[phase]} ${phase}`);
+  return [`${pods.desired} wanted`, ...counts].join(', ');
+}
