@@ -79,6 +79,24 @@ export function openDatabase(
   }
 }
 
+/**
+ * Throws SQLite's `SQLITE_BUSY` if another process has the file open, without touching anything of
+ * it: to be asked before its log is judged or its files are moved.
+ */
+export function refuseInUse(path: string, nativeBinding?: NativeBinding): void {
+  let database: Sqlite | undefined;
+  try {
+    database = connect(path, { readonly: true, fileMustExist: true }, nativeBinding);
+    database.pragma('locking_mode = EXCLUSIVE');
+    database.pragma('user_version', { simple: true });
+  } catch (error) {
+    // Anything else comes after the question was answered: a lock that takes write access, damage.
+    if (/^SQLITE_BUSY/.test(errnoOf(error) ?? '')) throw error;
+  } finally {
+    if (database !== undefined) closeQuietly(database);
+  }
+}
+
 /** Opens a file that only this process knows (a backup, a copy), to read it. */
 export function openToRead(path: string, nativeBinding?: NativeBinding): Sqlite {
   const database = connect(path, { fileMustExist: true }, nativeBinding);
@@ -96,7 +114,7 @@ export function openToRead(path: string, nativeBinding?: NativeBinding): Sqlite 
 
 function connect(
   path: string,
-  options: { fileMustExist?: boolean },
+  options: { fileMustExist?: boolean; readonly?: boolean },
   nativeBinding: NativeBinding | undefined,
 ): Sqlite {
   return new Database(path, {

@@ -13,11 +13,10 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  rmSync,
   statSync,
   type Stats,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { writeFileDurably } from '../base/durable-file.ts';
 import { errnoOf, Failure, faultOf, type Fault } from '../base/failure.ts';
@@ -29,6 +28,7 @@ import {
   Damage,
   isDamage,
   openDatabase,
+  refuseInUse,
   storeFailure,
   type NativeBinding,
   type Sqlite,
@@ -37,18 +37,12 @@ import { listPodFiles } from './pod-file.ts';
 import { completeCopies, reconcile, type Reconciled, type SecondCopies } from './reconcile.ts';
 import { Recorder } from './recorder.ts';
 import { Reserve } from './reserve.ts';
-import {
-  countSetAside,
-  databaseFiles,
-  mergeRows,
-  openReplacement,
-  salvage,
-  setAside,
-} from './restore.ts';
+import { databaseFiles, listSetAside, makeReplacement, setAside } from './restore.ts';
 import { migrate, refuseNewer, schemaVersion } from './schema.ts';
-import { OPEN_MARK, Store, type Opening } from './store.ts';
+import { Store, type Opening } from './store.ts';
 import { prepareTables } from './tables.ts';
 import { Tombstones } from './tombstones.ts';
+import { lookAtWal } from './wal.ts';
 
 export type StoreOptions = {
   readonly clock: Clock;
@@ -64,7 +58,6 @@ type Opened = {
   readonly state: Opening['state'];
   readonly message: string;
   readonly setAside?: string;
-  readonly uncertain: readonly string[];
 };
 
 const DATABASE = 'limpet.db';
@@ -93,10 +86,17 @@ export function openStore(directory: string, options: StoreOptions): Store {
     const wallMs = Math.max(tables.timeFloor(), clock.now().wallMs);
     const reserve = new Reserve(join(directory, 'reserve'), log);
     let fault: Fault | undefined;
-    let reconciled: Reconciled | undefined;
+    let reconciled = NOTHING;
+    let uncertain = tables.uncertain();
     try {
-      reconciled = reconcile(database, tables, copies, wallMs, log);
-      tables.setMeta(OPEN_MARK, 'yes');
+      const mend = (): Reconciled => {
+        const result = reconcile(opened.database, tables, copies, wallMs, log);
+        uncertain = [...new Set([...uncertain, ...result.withoutLedger])];
+        tables.setUncertain(uncertain);
+        tables.setOpen(true);
+        return result;
+      };
+      reconciled = database.transaction(mend).immediate();
     } catch (error) {
       // A full disk must not keep the pods from running; nothing new starts until it has space.
       const failure = storeFailure(error, 'write when opening', path);
@@ -107,7 +107,7 @@ export function openStore(directory: string, options: StoreOptions): Store {
     store = new Store({
       ...{ path, directory, database, tables, copies, reserve, clock, log, nativeBinding, fault },
       recorder: openRecorder(directory, options),
-      opening: openingOf(opened, reconciled),
+      opening: openingOf(opened, reconciled, uncertain),
     });
     completeCopies(store.pods(), copies, log);
     if (fault === undefined) settle(directory, reserve);
@@ -127,69 +127,78 @@ function openOrRestore(
   options: StoreOptions,
 ): Opened {
   const { clock, log, nativeBinding } = options;
-  rmSync(`${path}.tmp`, { force: true });
   const found = openFound(path, used, nativeBinding);
-  if ('database' in found) return { ...found, uncertain: [] };
+  if ('database' in found) return found;
   log.error('the database can not be used', { path, problem: found.problem });
   const { wallMs } = clock.now();
-  const aside = databaseFiles(path).length === 0 ? undefined : setAside(directory, path, wallMs);
-  const { database, backup } = openReplacement(directory, path, log, nativeBinding);
-  try {
-    const rows =
-      aside === undefined
-        ? { pods: [], ledgers: [] }
-        : salvage(directory, aside, basename(path), log, nativeBinding);
-    mergeRows(database, rows, wallMs);
-    const sure = new Set(rows.ledgers.map(({ uid }) => uid));
-    const pods = prepareTables(database).podRows();
-    const origins = [
-      backup === undefined ? 'no backup was there' : `taken from the backup ${backup}`,
-      `${rows.pods.length} pods and ${rows.ledgers.length} ledgers could be read from the old one`,
-    ];
-    return {
-      database,
-      state: backup === undefined ? 'rebuilt' : 'restored',
-      message: `${path}: ${found.problem}; ${origins.join(', ')}`,
-      ...(aside === undefined ? {} : { setAside: aside }),
-      uncertain: pods.map(({ uid }) => uid).filter((uid) => !sure.has(uid)),
-    };
-  } catch (error) {
-    closeQuietly(database);
-    throw error;
+  let aside: string | undefined;
+  if (databaseFiles(path).length > 0) {
+    refuseInUse(path, nativeBinding);
+    aside = setAside(directory, path, wallMs);
   }
+  const { backup, salvaged } = makeReplacement(directory, path, {
+    ...{ stale: found.stale, wallMs, log, nativeBinding },
+  });
+  const origins = [
+    backup === undefined ? 'no backup was there' : `taken from the backup ${backup}`,
+    `${salvaged.pods.length} pods and ${salvaged.ledgers.length} ledgers could be read from the ` +
+      'old one',
+  ];
+  return {
+    database: openDatabase(path, 'full', nativeBinding),
+    state: backup === undefined ? 'rebuilt' : 'restored',
+    message: `${path}: ${found.problem}; ${origins.join(', ')}`,
+    ...(aside === undefined ? {} : { setAside: aside }),
+  };
 }
+
+type Unusable = {
+  readonly problem: string;
+  /** What can still be read of it may be older than what was acknowledged. */
+  readonly stale: boolean;
+};
 
 /** The database that is there, or a new one on a first start, or what is wrong with it. */
 function openFound(
   path: string,
   used: boolean,
   nativeBinding: NativeBinding | undefined,
-): Pick<Opened, 'database' | 'state' | 'message'> | { readonly problem: string } {
+): Opened | Unusable {
   const problem = problemOfFile(path, used);
-  if (problem !== undefined) return { problem };
+  if (problem !== undefined) return { problem, stale: true };
   closeSync(openSync(path, 'a', 0o600));
   let database: Sqlite | undefined;
   try {
+    refuseInUse(path, nativeBinding);
+    const wal = lookAtWal(path);
+    if (wal === 'lost') return { problem: 'its log is damaged', stale: true };
     database = openDatabase(path, 'full', nativeBinding);
     refuseNewer(database, path);
     const isNew = schemaVersion(database) === 0;
     if (isNew && used) throw new Damage('it has no tables');
     checkIntegrity(database);
     bringUpToDate(database, path);
-    const { meta } = prepareTables(database);
-    if (isNew) return { database, state: 'new', message: `made ${path}` };
-    return meta(OPEN_MARK) === undefined
-      ? { database, state: 'clean', message: 'stopped properly the last time' }
-      : {
-          database,
-          state: 'unclean',
-          message: 'not stopped properly the last time; the database passed its check',
-        };
+    const clean = !prepareTables(database).isOpen();
+    if (!clean && wal === 'none') {
+      // The log goes only with a proper stop.
+      closeQuietly(database);
+      return { problem: 'its log is missing', stale: true };
+    }
+    return { database, ...stateOf(path, isNew, clean) };
   } catch (error) {
     if (database !== undefined) closeQuietly(database);
-    if (isDamage(error)) return { problem: (error as Error).message };
+    if (isDamage(error)) return { problem: (error as Error).message, stale: false };
     throw error;
   }
+}
+
+function stateOf(path: string, isNew: boolean, clean: boolean): Pick<Opened, 'state' | 'message'> {
+  if (isNew) return { state: 'new', message: `made ${path}` };
+  if (clean) return { state: 'clean', message: 'stopped properly the last time' };
+  return {
+    state: 'unclean',
+    message: 'not stopped properly the last time; the database passed its check',
+  };
 }
 
 /** What can be seen of the file from outside. Throws the system error if that says nothing of it. */
@@ -274,9 +283,9 @@ function openRecorder(directory: string, { clock, log, nativeBinding }: StoreOpt
   return open(':memory:');
 }
 
-function openingOf(opened: Opened, reconciled: Reconciled | undefined): Opening {
-  const { state, message, uncertain } = opened;
-  const { pods, deletions, quarantined, withoutLedger } = reconciled ?? NOTHING;
+function openingOf(opened: Opened, reconciled: Reconciled, uncertain: readonly string[]): Opening {
+  const { state, message } = opened;
+  const { pods, deletions, quarantined } = reconciled;
   const said = [
     message,
     pods.length > 0 ? `${pods.length} pods were taken back from their files` : '',
@@ -288,7 +297,7 @@ function openingOf(opened: Opened, reconciled: Reconciled | undefined): Opening 
     state: lost && (state === 'clean' || state === 'unclean') ? 'restored' : state,
     message: said.join('; '),
     ...(opened.setAside === undefined ? {} : { setAside: opened.setAside }),
-    uncertain: [...new Set([...uncertain, ...withoutLedger])],
+    uncertain,
   };
 }
 
@@ -298,7 +307,7 @@ function tell(opening: Opening, directory: string, log: Log): void {
   const { state, message } = opening;
   if (state === 'restored' || state === 'rebuilt') log.error(`store ${state}: ${message}`);
   else log.info(`store opened, ${state}: ${message}`);
-  const count = countSetAside(directory);
+  const count = listSetAside(directory).length;
   if (count > 0) {
     log.warn('damaged databases are kept; remove them when nobody needs them any more', {
       path: join(directory, 'set-aside'),

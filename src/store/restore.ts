@@ -2,6 +2,9 @@
  * What happens when `limpet.db` is damaged or gone: the old files are set aside as they are, the
  * newest sound backup (or an empty database) takes their place, and every row that can still be
  * read from the old one and passes its check sum goes in too, since it is newer than the backup.
+ *
+ * The power may be cut at any moment of it. The new database gets its name only when it is
+ * complete, and a folder that was set aside is marked only then; until that, it is begun anew.
  */
 import {
   closeSync,
@@ -13,9 +16,10 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
-import { syncDirectory, syncFile } from '../base/durable-file.ts';
+import { syncDirectory, syncFile, writeFileDurably } from '../base/durable-file.ts';
 import type { Log } from '../base/log.ts';
 import { soundBackup } from './backup.ts';
 import {
@@ -30,10 +34,18 @@ import { migrate, refuseNewer } from './schema.ts';
 import { podRowOf, prepareTables, type Tables } from './tables.ts';
 
 /** The rows of one database; those with a wrong check sum are not among them. */
-export type Rows = { readonly pods: readonly PodRow[]; readonly ledgers: readonly LedgerRow[] };
+export type Rows = {
+  readonly pods: readonly PodRow[];
+  readonly ledgers: readonly LedgerRow[];
+  /** UIDs whose ledger was doubtful already. */
+  readonly uncertain: readonly string[];
+};
 
 const SET_ASIDE = 'set-aside';
+/** In a folder that was set aside: what it held has been taken over. */
+const DONE_MARK = 'taken-over';
 const SALVAGE = 'salvage.tmp';
+const MAKING = 'limpet.db.new';
 const SUFFIXES = ['', '-wal', '-shm', '-journal'] as const;
 /** What is bigger than this has not been written by limpet, and copying it would fill the card. */
 const MAX_SALVAGE_BYTES = 64 * 1024 * 1024;
@@ -54,8 +66,8 @@ export function databaseFiles(path: string): readonly string[] {
 export function setAside(directory: string, path: string, wallMs: number): string {
   const root = join(directory, SET_ASIDE);
   mkdirSync(root, { recursive: true, mode: 0o700 });
-  const taken = readdirSync(root).length;
-  const folder = join(root, `${wallMs}-${taken + 1}`);
+  const places = readdirSync(root).map(placeOf);
+  const folder = join(root, `${wallMs}-${Math.max(0, ...places) + 1}`);
   mkdirSync(folder, { mode: 0o700 });
   // The log goes first: after a power cut in between, it never stands beside another database.
   for (const file of [...databaseFiles(path)].reverse()) {
@@ -65,53 +77,89 @@ export function setAside(directory: string, path: string, wallMs: number): strin
   return folder;
 }
 
-/** How many times something has been set aside, for people to clear away. */
-export function countSetAside(directory: string): number {
-  const root = join(directory, SET_ASIDE);
-  return existsSync(root) ? readdirSync(root).length : 0;
+/** The number at the end of a folder's name: the clock may have gone back between two of them. */
+function placeOf(folder: string): number {
+  return Number(/-(\d+)$/.exec(folder)?.[1] ?? 0);
 }
 
-/** Puts a database where there is none: from a backup if there is a sound one, else an empty one. */
-export function openReplacement(
+/** Folders that were set aside, oldest first; `pending`: not yet made use of. */
+export function listSetAside(
+  directory: string,
+): readonly { readonly folder: string; readonly pending: boolean }[] {
+  const root = join(directory, SET_ASIDE);
+  if (!existsSync(root)) return [];
+  return readdirSync(root)
+    .map((name) => join(root, name))
+    .map((folder) => ({ folder, pending: !existsSync(join(folder, DONE_MARK)) }))
+    .sort((a, b) => placeOf(a.folder) - placeOf(b.folder));
+}
+
+export type Replacement = {
+  /** The backup that it was made from, if there was a sound one. */
+  readonly backup: string | undefined;
+  /** What was read from the folders that were set aside. */
+  readonly salvaged: Rows;
+};
+
+export type ReplacementOptions = {
+  /** What was set aside may lack commits, so no ledger in it can be relied on. */
+  readonly stale: boolean;
+  readonly wallMs: number;
+  readonly log: Log;
+  readonly nativeBinding: NativeBinding | undefined;
+};
+
+/**
+ * Makes the database at `path`, where there is none, from the newest sound backup and what can be
+ * read of the databases set aside. Throws the error of SQLite or of the file system.
+ */
+export function makeReplacement(
   directory: string,
   path: string,
-  log: Log,
-  nativeBinding?: NativeBinding,
-): { readonly database: Sqlite; readonly backup: string | undefined } {
+  options: ReplacementOptions,
+): Replacement {
+  const { stale, wallMs, log, nativeBinding } = options;
+  const folders = listSetAside(directory)
+    .filter(({ folder, pending }) => pending && existsSync(join(folder, basename(path))))
+    .map(({ folder }) => folder);
+  const salvaged = newestRows(
+    folders.map((folder) => salvage(directory, folder, basename(path), log, nativeBinding)),
+  );
   const backup = soundBackup(directory, log, nativeBinding);
-  if (backup === undefined) {
-    closeSync(openSync(path, 'a', 0o600));
-  } else {
-    const temporary = `${path}.tmp`;
-    copyFileSync(backup, temporary);
-    syncFile(temporary);
-    renameSync(temporary, path);
-    syncDirectory(directory);
-  }
-  const database = openDatabase(path, 'full', nativeBinding);
+  const making = join(directory, MAKING);
+  for (const file of databaseFiles(making)) rmSync(file, { recursive: true });
+  if (backup === undefined) closeSync(openSync(making, 'a', 0o600));
+  else copyFileSync(backup, making);
+  const database = openDatabase(making, 'full', nativeBinding);
   try {
-    refuseNewer(database, path);
+    refuseNewer(database, backup ?? making);
     migrate(database);
-    return { database, backup };
-  } catch (error) {
-    closeQuietly(database);
-    throw error;
+    mergeRows(database, salvaged, stale, wallMs);
+  } finally {
+    database.close(); // brings all into the one file and removes the log
   }
+  syncFile(making);
+  renameSync(making, path);
+  syncDirectory(directory);
+  for (const folder of folders) {
+    writeFileDurably(join(folder, DONE_MARK), 'What could be read was taken over.\n');
+  }
+  return { backup, salvaged };
 }
 
 /** What can still be read of a database that was set aside. The files there are not touched. */
-export function salvage(
+function salvage(
   directory: string,
   folder: string,
   name: string,
   log: Log,
-  nativeBinding?: NativeBinding,
+  nativeBinding: NativeBinding | undefined,
 ): Rows {
-  const nothing: Rows = { pods: [], ledgers: [] };
-  const stat = lstatSync(join(folder, name), { throwIfNoEntry: false });
-  if (stat?.isFile() !== true || stat.size > MAX_SALVAGE_BYTES) return nothing;
+  const nothing: Rows = { pods: [], ledgers: [], uncertain: [] };
   const copies = join(directory, SALVAGE);
   try {
+    const stat = statSync(join(folder, name));
+    if (!stat.isFile() || stat.size > MAX_SALVAGE_BYTES) return nothing;
     rmSync(copies, { recursive: true, force: true });
     mkdirSync(copies, { mode: 0o700 });
     for (const suffix of ['', '-wal']) {
@@ -140,9 +188,18 @@ function readWhatIsLeft(path: string, nativeBinding: NativeBinding | undefined):
     const ledgers = readTable<LedgerRow>(database, 'ledgers', 'uid').filter(
       (row) => decodeLedger(row).ok,
     );
-    return { pods, ledgers };
+    return { pods, ledgers, uncertain: readUncertain(database) ?? pods.map(({ uid }) => uid) };
   } finally {
     closeQuietly(database);
+  }
+}
+
+/** Undefined if it can't be read. */
+function readUncertain(database: Sqlite): readonly string[] | undefined {
+  try {
+    return prepareTables(database).uncertain();
+  } catch {
+    return undefined;
   }
 }
 
@@ -166,7 +223,7 @@ function readTable<R extends PodRow | LedgerRow>(
 }
 
 /** For each pod and each ledger the row that was written last. */
-export function newestRows(origins: readonly Rows[]): Rows {
+function newestRows(origins: readonly Rows[]): Rows {
   const pick = <R extends PodRow | LedgerRow>(rows: readonly R[]): readonly R[] => {
     const newest = new Map<string, R>();
     for (const row of rows) {
@@ -178,11 +235,12 @@ export function newestRows(origins: readonly Rows[]): Rows {
   return {
     pods: pick(origins.flatMap((rows) => rows.pods)),
     ledgers: pick(origins.flatMap((rows) => rows.ledgers)),
+    uncertain: origins.flatMap((rows) => rows.uncertain),
   };
 }
 
-/** Brings `rows` into a database that was restored, in one transaction. */
-export function mergeRows(database: Sqlite, rows: Rows, wallMs: number): void {
+/** Brings what was salvaged into a database that was restored, in one transaction. */
+function mergeRows(database: Sqlite, rows: Rows, stale: boolean, wallMs: number): void {
   const tables = prepareTables(database);
   database
     .transaction(() => {
@@ -192,6 +250,7 @@ export function mergeRows(database: Sqlite, rows: Rows, wallMs: number): void {
       const sound: Rows = {
         pods: pods.filter((row) => decodePod(row).ok),
         ledgers: ledgers.filter((row) => decodeLedger(row).ok),
+        uncertain: tables.uncertain(),
       };
       const all = newestRows([rows, sound]);
       database.exec('DELETE FROM ledgers; DELETE FROM pods');
@@ -206,6 +265,10 @@ export function mergeRows(database: Sqlite, rows: Rows, wallMs: number): void {
       for (const row of late) insertLast(tables, row);
       for (const row of all.ledgers) tables.insertLedger(row);
       skipOrders(database, tables.lastOrder() + ORDER_GAP);
+      const sure = new Set(stale ? [] : rows.ledgers.map(({ uid }) => uid));
+      for (const uid of all.uncertain) sure.delete(uid);
+      tables.setUncertain(all.pods.map(({ uid }) => uid).filter((uid) => !sure.has(uid)));
+      tables.setOpen(false); // it stood in the backup
     })
     .immediate();
 

@@ -31,7 +31,11 @@ export type Opening = {
   readonly message: string;
   /** Folder that the damaged files were moved to. */
   readonly setAside?: string;
-  /** UIDs of pods whose ledger is lost or may be out of date: they may have run further. */
+  /**
+   * UIDs of pods whose ledger is lost or may be out of date: they may have run further than it
+   * says. A pod stays among them, also in later runs, until a ledger of it is stored. So the first
+   * one has to carry the doubt, where a second start would be wrong.
+   */
   readonly uncertain: readonly string[];
 };
 
@@ -56,8 +60,6 @@ export type StoreParts = {
   readonly fault: Fault | undefined;
 };
 
-/** Key of the row that stands while the store is open, to tell an unclean stop. */
-export const OPEN_MARK = 'store.open';
 /** At most one backup in this time. */
 const BACKUP_INTERVAL_MS = 10 * 60_000;
 /** Changes come in batches: one backup is enough for all of them. */
@@ -67,6 +69,7 @@ export class Store {
   readonly opening: Opening;
   readonly #parts: StoreParts;
   #floorMs: number;
+  #uncertain: readonly string[];
   #fault: Fault | undefined;
   #backupDue = false;
   #backupTimer: Timer | undefined;
@@ -79,6 +82,7 @@ export class Store {
     this.#floorMs = parts.tables.timeFloor();
     this.#fault = parts.fault;
     this.opening = parts.opening;
+    this.#uncertain = parts.opening.uncertain;
     if (!['new', 'clean'].includes(parts.opening.state)) this.#wantBackup();
   }
 
@@ -155,9 +159,15 @@ export class Store {
   putLedgers(ledgers: readonly LedgerOf[]): readonly string[] {
     if (ledgers.length === 0) return [];
     const { tables } = this.#parts;
-    return this.#write(`store ${ledgers.length} ledgers`, true, (wallMs) =>
-      ledgers.flatMap(({ uid, ledger }) => (tables.putLedger(uid, ledger, wallMs) ? [] : [uid])),
-    );
+    const uncertain = this.#uncertain.filter((uid) => !ledgers.some((of) => of.uid === uid));
+    const unknown = this.#write(`store ${ledgers.length} ledgers`, true, (wallMs) => {
+      if (uncertain.length < this.#uncertain.length) tables.setUncertain(uncertain);
+      return ledgers.flatMap(({ uid, ledger }) =>
+        tables.putLedger(uid, ledger, wallMs) ? [] : [uid],
+      );
+    });
+    this.#uncertain = uncertain;
+    return unknown;
   }
 
   /** Removes a pod that is gone from the machine, with its ledger. Unknown ones are no error. */
@@ -237,7 +247,7 @@ export class Store {
     this.#backupTimer?.cancel();
     recorder[Symbol.dispose]();
     try {
-      tables.setMeta(OPEN_MARK, undefined);
+      tables.setOpen(false);
     } catch (error) {
       log.warn('cannot note the proper stop', { error: String(error) });
     }

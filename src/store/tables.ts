@@ -2,13 +2,17 @@
 import type { Pod } from '../kube/pod.ts';
 import type { Deletion, Ledger, Source } from '../pod/model.ts';
 import type { Sqlite } from './database.ts';
-import { ledgerCheckSum, podCheckSum, type LedgerRow, type PodRow } from './rows.ts';
+import { ledgerCheckSum, parseObject, podCheckSum, type LedgerRow, type PodRow } from './rows.ts';
 
 export type NewPod = { readonly pod: Pod; readonly source: Source; readonly specHash: string };
 
 export type Tables = ReturnType<typeof prepareTables>;
 
 const TIME_FLOOR = 'store.timeFloorMs';
+/** Stands while the store is open, to tell an unclean stop. */
+const OPEN = 'store.open';
+/** UIDs of pods whose ledger can't be relied on, as JSON. */
+const UNCERTAIN = 'store.uncertain';
 
 export function prepareTables(database: Sqlite) {
   const sql = <P extends unknown[], R = unknown>(text: string) => database.prepare<P, R>(text);
@@ -53,6 +57,10 @@ export function prepareTables(database: Sqlite) {
   );
 
   const readMeta = (key: string) => meta.get(key)?.value;
+  const writeMeta = (key: string, value: string | undefined): void => {
+    if (value === undefined) removeMeta.run(key);
+    else if (readMeta(key) !== value) setMeta.run(key, value);
+  };
   return {
     podRows: () => podRows.all(),
     podRow: (uid: string) => podRow.get(uid),
@@ -82,8 +90,15 @@ export function prepareTables(database: Sqlite) {
     deletePod: (uid: string) => deletePod.run(uid),
     deleteLedger: (uid: string) => deleteLedger.run(uid),
     meta: readMeta,
-    setMeta: (key: string, value: string | undefined) =>
-      value === undefined ? removeMeta.run(key) : setMeta.run(key, value),
+    setMeta: writeMeta,
+    isOpen: () => readMeta(OPEN) !== undefined,
+    setOpen: (value: boolean) => writeMeta(OPEN, value ? 'yes' : undefined),
+    uncertain: (): readonly string[] => {
+      const value = parseObject(readMeta(UNCERTAIN) ?? '[]');
+      return Array.isArray(value) ? value.filter((uid) => typeof uid === 'string') : [];
+    },
+    setUncertain: (uids: readonly string[]) =>
+      writeMeta(UNCERTAIN, uids.length === 0 ? undefined : JSON.stringify(uids)),
     /** Keeps the raw text of a row that can't be trusted. */
     quarantine: (origin: string, row: PodRow | LedgerRow, problem: string, wallMs: number) =>
       quarantine.run(origin, String(row.uid), problem, JSON.stringify(row), wallMs),

@@ -29,6 +29,7 @@ export function handClock(wallMs = 1_800_000_000_000): HandClock {
       due.add(timer);
       return { cancel: () => void due.delete(timer) };
     },
+    soon: (run) => queueMicrotask(run),
     advance: (ms) => {
       const end = now.monoMs + ms;
       for (;;) {
