@@ -17,7 +17,8 @@ function method<I extends Message, O extends Message>(
   return { path: `/runtime.v1.ImageService/${name}`, request, response };
 }
 
-const METHODS = {
+/** The calls of ImageService that limpet makes. */
+export const IMAGE_METHODS = {
   status: method('ImageStatus', wire.ImageStatusRequest, wire.ImageStatusResponse),
   pull: method('PullImage', wire.PullImageRequest, wire.PullImageResponse),
   list: method('ListImages', wire.ListImagesRequest, wire.ListImagesResponse),
@@ -29,26 +30,29 @@ export function createImageService(channel: Channel): ImageService {
   return {
     async imageStatus(name, signal) {
       const answer = await channel
-        .unary(METHODS.status, { image: { image: name } }, { signal, deadlineMs: LOOK_MS })
+        .unary(IMAGE_METHODS.status, { image: { image: name } }, { signal, deadlineMs: LOOK_MS })
         .catch(unless('NotFound'));
       return answer?.image === undefined ? undefined : image(answer.image);
     },
     async pullImage(name, sandboxConfig, signal) {
       const request = { image: { image: name }, sandboxConfig };
       // A large image over a slow line takes what it takes; the runtime gives up on one that stalls.
-      const answer = await channel.unary(METHODS.pull, request, { signal, deadlineMs: undefined });
+      const answer = await channel.unary(IMAGE_METHODS.pull, request, {
+        signal,
+        deadlineMs: undefined,
+      });
       if (answer.imageRef === '') {
         throw new Failure('Unknown', `PullImage: the runtime gave no reference for ${name}`);
       }
       return answer.imageRef;
     },
     async listImages(signal) {
-      const answer = await channel.unary(METHODS.list, {}, { signal, deadlineMs: LOOK_MS });
+      const answer = await channel.unary(IMAGE_METHODS.list, {}, { signal, deadlineMs: LOOK_MS });
       return answer.images.map(image);
     },
     async removeImage(name, signal) {
       await channel
-        .unary(METHODS.remove, { image: { image: name } }, { signal, deadlineMs: REMOVE_MS })
+        .unary(IMAGE_METHODS.remove, { image: { image: name } }, { signal, deadlineMs: REMOVE_MS })
         .catch(unless('NotFound'));
     },
   };

@@ -37,7 +37,8 @@ function method<I extends Message, O extends Message>(
   return { path: `/runtime.v1.RuntimeService/${name}`, request, response };
 }
 
-const METHODS = {
+/** The calls of RuntimeService that limpet makes. */
+export const RUNTIME_METHODS = {
   version: method('Version', wire.VersionRequest, wire.VersionResponse),
   status: method('Status', wire.StatusRequest, wire.StatusResponse),
   config: method('RuntimeConfig', wire.RuntimeConfigRequest, wire.RuntimeConfigResponse),
@@ -82,21 +83,25 @@ type NodeCalls = Pick<RuntimeService, 'version' | 'status' | 'cgroupDriver' | 'c
 function nodeCalls(channel: Channel): NodeCalls {
   return {
     version: (signal) =>
-      channel.unary(METHODS.version, { version: 'v1' }, { signal, deadlineMs: LOOK_MS }),
+      channel.unary(RUNTIME_METHODS.version, { version: 'v1' }, { signal, deadlineMs: LOOK_MS }),
     async status(signal) {
-      const answer = await channel.unary(METHODS.status, {}, { signal, deadlineMs: LOOK_MS });
+      const answer = await channel.unary(
+        RUNTIME_METHODS.status,
+        {},
+        { signal, deadlineMs: LOOK_MS },
+      );
       return answer.status?.conditions ?? [];
     },
     async cgroupDriver(signal) {
       const answer = await channel
-        .unary(METHODS.config, {}, { signal, deadlineMs: LOOK_MS })
+        .unary(RUNTIME_METHODS.config, {}, { signal, deadlineMs: LOOK_MS })
         .catch(unless('Unimplemented'));
       const driver = answer?.linux?.cgroupDriver;
       if (driver === undefined) return undefined;
       return driver === 'SYSTEMD' ? 'systemd' : 'cgroupfs';
     },
     containerEvents: (onEvent, signal) =>
-      channel.stream(METHODS.events, {}, { signal, deadlineMs: undefined }, (answer) => {
+      channel.stream(RUNTIME_METHODS.events, {}, { signal, deadlineMs: undefined }, (answer) => {
         const event = containerEvent(answer);
         if (event !== undefined) onEvent(event);
       }),
@@ -113,22 +118,22 @@ function sandboxCalls(channel: Channel): SandboxCalls {
     async runPodSandbox(config, signal) {
       const request = { config };
       const options = { signal, deadlineMs: SANDBOX_MS };
-      const answer = await channel.unary(METHODS.runSandbox, request, options);
+      const answer = await channel.unary(RUNTIME_METHODS.runSandbox, request, options);
       return identifier('RunPodSandbox', answer.podSandboxId);
     },
     async stopPodSandbox(podSandboxId, signal) {
       await channel
-        .unary(METHODS.stopSandbox, { podSandboxId }, { signal, deadlineMs: SANDBOX_MS })
+        .unary(RUNTIME_METHODS.stopSandbox, { podSandboxId }, { signal, deadlineMs: SANDBOX_MS })
         .catch(unless('NotFound'));
     },
     async removePodSandbox(podSandboxId, signal) {
       await channel
-        .unary(METHODS.removeSandbox, { podSandboxId }, { signal, deadlineMs: ACT_MS })
+        .unary(RUNTIME_METHODS.removeSandbox, { podSandboxId }, { signal, deadlineMs: ACT_MS })
         .catch(unless('NotFound'));
     },
     async podSandboxStatus(podSandboxId, signal) {
       const answer = await channel
-        .unary(METHODS.sandboxStatus, { podSandboxId }, { signal, deadlineMs: LOOK_MS })
+        .unary(RUNTIME_METHODS.sandboxStatus, { podSandboxId }, { signal, deadlineMs: LOOK_MS })
         .catch(unless('NotFound'));
       const status = answer?.status;
       return status === undefined ? undefined : podSandboxStatus(status);
@@ -136,7 +141,7 @@ function sandboxCalls(channel: Channel): SandboxCalls {
     async listPodSandboxes(podUid, signal) {
       const request = podUid === undefined ? {} : { filter: labelled(podUid) };
       const options = { signal, deadlineMs: LOOK_MS };
-      const answer = await channel.unary(METHODS.listSandboxes, request, options);
+      const answer = await channel.unary(RUNTIME_METHODS.listSandboxes, request, options);
       return answer.items.map(podSandbox);
     },
   };
@@ -149,38 +154,45 @@ function containerCalls(channel: Channel): ContainerCalls {
     async createContainer(podSandboxId, config, sandboxConfig, signal) {
       const request = { podSandboxId, config: containerConfig(config), sandboxConfig };
       const options = { signal, deadlineMs: ACT_MS };
-      const answer = await channel.unary(METHODS.create, request, options);
+      const answer = await channel.unary(RUNTIME_METHODS.create, request, options);
       return identifier('CreateContainer', answer.containerId);
     },
     async startContainer(containerId, signal) {
-      await channel.unary(METHODS.start, { containerId }, { signal, deadlineMs: ACT_MS });
+      await channel.unary(RUNTIME_METHODS.start, { containerId }, { signal, deadlineMs: ACT_MS });
     },
     async stopContainer(containerId, graceSeconds, signal) {
       const timeout = Math.max(0, Math.ceil(graceSeconds));
       const deadlineMs = timeout * 1000 + ACT_MS;
       await channel
-        .unary(METHODS.stop, { containerId, timeout }, { signal, deadlineMs })
+        .unary(RUNTIME_METHODS.stop, { containerId, timeout }, { signal, deadlineMs })
         .catch(unless('NotFound'));
     },
     async removeContainer(containerId, signal) {
       await channel
-        .unary(METHODS.remove, { containerId }, { signal, deadlineMs: ACT_MS })
+        .unary(RUNTIME_METHODS.remove, { containerId }, { signal, deadlineMs: ACT_MS })
         .catch(unless('NotFound'));
     },
     async listContainers(podUid, signal) {
       const request = podUid === undefined ? {} : { filter: labelled(podUid) };
-      const answer = await channel.unary(METHODS.list, request, { signal, deadlineMs: LOOK_MS });
+      const answer = await channel.unary(RUNTIME_METHODS.list, request, {
+        signal,
+        deadlineMs: LOOK_MS,
+      });
       return answer.containers.map(containerSummary);
     },
     async containerStatus(containerId, signal) {
       const answer = await channel
-        .unary(METHODS.containerStatus, { containerId }, { signal, deadlineMs: LOOK_MS })
+        .unary(RUNTIME_METHODS.containerStatus, { containerId }, { signal, deadlineMs: LOOK_MS })
         .catch(unless('NotFound'));
       const status = answer?.status;
       return status === undefined ? undefined : containerStatus(status);
     },
     async reopenContainerLog(containerId, signal) {
-      await channel.unary(METHODS.reopenLog, { containerId }, { signal, deadlineMs: LOOK_MS });
+      await channel.unary(
+        RUNTIME_METHODS.reopenLog,
+        { containerId },
+        { signal, deadlineMs: LOOK_MS },
+      );
     },
   };
 }
