@@ -50,6 +50,8 @@ type Built = { readonly inputs: string; readonly sha256: string; readonly bytes:
 type Inputs = {
   readonly nodeVersion: string;
   readonly commit: string;
+  /** When it was made, in seconds since 1970; 0 outside of git. */
+  readonly commitSeconds: number;
   readonly sqlite: string;
   readonly files: readonly [string, string][];
 };
@@ -130,6 +132,7 @@ async function writeBundle(work: string, inputs: Inputs): Promise<void> {
     logOverride: { 'empty-import-meta': 'error' },
     define: {
       LIMPET_COMMIT: JSON.stringify(inputs.commit),
+      LIMPET_COMMIT_SECONDS: JSON.stringify(inputs.commitSeconds),
       LIMPET_SQLITE: JSON.stringify(inputs.sqlite),
     },
   });
@@ -231,6 +234,7 @@ async function gatherInputs(): Promise<Inputs> {
   return {
     nodeVersion: process.versions.node,
     commit: await commitOf(paths),
+    commitSeconds: Number((await git('log', '-1', '--format=%ct')) ?? 0),
     sqlite: memory.version,
     files: [
       ...(await filesOf(paths.map(below))),
@@ -248,14 +252,16 @@ function openMemory(Database: typeof import('better-sqlite3')): Disposable & { v
 
 /** The commit, with `-dirty` when what goes into the executable differs from it. */
 async function commitOf(paths: readonly string[]): Promise<string> {
-  const git = async (...args: string[]): Promise<string | undefined> => {
-    const done = await run('git', args, { cwd: repository, check: false }).catch(() => undefined);
-    return done?.code === 0 ? done.stdout.trim() : undefined;
-  };
   const commit = await git('rev-parse', '--short=12', 'HEAD');
   if (commit === undefined) return 'unknown';
   const changes = await git('status', '--porcelain', '--', ...paths);
   return changes === '' ? commit : `${commit}-dirty`;
+}
+
+/** What git says, or undefined where there is no git or no repository. */
+async function git(...args: string[]): Promise<string | undefined> {
+  const done = await run('git', args, { cwd: repository, check: false }).catch(() => undefined);
+  return done?.code === 0 ? done.stdout.trim() : undefined;
 }
 
 async function report(arch: Arch, built: Built): Promise<void> {

@@ -1,10 +1,85 @@
-import { defineCommand } from './command.ts';
+import { DEFAULT_OPTIONS } from '../agent/options.ts';
+import { systemRandom } from '../base/random.ts';
+import { BUILT_WALL_MS } from '../base/version.ts';
+import { open, socketPath } from '../cri/open.ts';
+import { examine } from '../doctor/index.ts';
+import type { RuntimeAnswer } from '../doctor/machine.ts';
+import { defineCommand, type Io } from './command.ts';
+import { EXIT } from './exit.ts';
+import { OUTPUT_OPTION, outputFormat, writeObject } from './output.ts';
+import { printable } from './table.ts';
 
 export const command = defineCommand({
   name: 'doctor',
-  usage: '',
-  summary: '',
-  options: {},
-  examples: [],
-  run: async () => await Promise.resolve(1),
+  usage: '[--output json|yaml]',
+  summary: 'Check this machine, and say what to do about what is wrong. The agent need not run.',
+  details: `
+"failed" is what keeps pods from running, "degraded" what they can live with. Exits with 1 when
+something has failed. Some checks need root.`,
+  options: {
+    'root-dir': {
+      type: 'string',
+      value: 'DIR',
+      default: DEFAULT_OPTIONS.rootDirectory,
+      help: 'state of the agent',
+    },
+    'pod-manifest-path': {
+      type: 'string',
+      value: 'DIR',
+      default: DEFAULT_OPTIONS.manifestDirectory,
+      help: 'folder of static pods',
+    },
+    'container-runtime-endpoint': {
+      type: 'string',
+      value: 'URL',
+      default: DEFAULT_OPTIONS.runtimeEndpoint,
+      help: 'socket of containerd or CRI-O',
+    },
+    output: OUTPUT_OPTION,
+  },
+  examples: [
+    ['sudo limpet doctor', 'all checks'],
+    ['sudo limpet doctor -o json', 'for a fleet: look for "health": "failed"'],
+  ],
+  async run({ options }, io) {
+    const format = outputFormat(options.output, ['json', 'yaml']);
+    const endpoint = options['container-runtime-endpoint'];
+    const findings = await examine({
+      root: '',
+      rootDirectory: options['root-dir'],
+      manifestDirectory: options['pod-manifest-path'],
+      runtimeSocket: socketPath(endpoint),
+      clock: io.clock,
+      signal: io.signal,
+      earliestWallMs: BUILT_WALL_MS,
+      askRuntime: async () => await askRuntime(endpoint, io),
+    });
+    const failed = findings.filter(({ health }) => health === 'failed').length;
+    const degraded = findings.filter(({ health }) => health === 'degraded').length;
+    if (format !== 'table') {
+      await writeObject(io, format, { kind: 'DoctorReport', findings });
+      return failed > 0 ? EXIT.failed : EXIT.ok;
+    }
+    const width = Math.max(...findings.map(({ check }) => check.length));
+    for (const { health, check, message, remedy } of findings) {
+      await io.out(`${health.padEnd(8)}  ${check.padEnd(width)}  ${printable(message)}\n`);
+      if (remedy !== undefined) {
+        await io.out(`${' '.repeat(width + 12)}-> ${printable(remedy)}\n`);
+      }
+    }
+    const verdict =
+      failed > 0
+        ? `${failed} failed, ${degraded} degraded: pods will not run as they should.`
+        : degraded > 0
+          ? `${degraded} degraded: pods run, but see above.`
+          : 'All is well.';
+    await io.out(`\n${verdict}\n`);
+    return failed > 0 ? EXIT.failed : EXIT.ok;
+  },
 });
+
+async function askRuntime(endpoint: string, io: Io): Promise<RuntimeAnswer> {
+  await using cri = open(endpoint, { clock: io.clock, random: systemRandom() });
+  const version = await cri.runtime.version(io.signal);
+  return { version, conditions: await cri.runtime.status(io.signal) };
+}
