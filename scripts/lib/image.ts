@@ -85,7 +85,6 @@ export async function image(
     join(firmware, 'recipe.json'),
     join(firmware, 'overlay'),
     join(firmware, 'containerd'),
-    join(firmware, 'initramfs'),
     board,
     ...code,
   ]);
@@ -141,7 +140,7 @@ async function planned(
     overlays: [join(firmware, 'overlay'), join(board, 'overlay')],
     containerdConfig: join(firmware, 'containerd', `${choice.containerd}.toml`),
     authorizedKey: rest.authorizedKey,
-    init: join(firmware, 'initramfs', 'init'),
+    init: join(board, 'init'),
     bootModules: machine.bootModules,
     plainModules: machine.plainModules,
     diskMiB: machine.diskMiB,
