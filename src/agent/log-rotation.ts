@@ -25,8 +25,6 @@ import type { PodMeta } from './pod-files.ts';
 
 const GZIP_SUFFIX = '.gz';
 const UNFINISHED_SUFFIX = '.tmp';
-/** Attempts whose logs are kept: the running one and the one before. */
-const KEPT_ATTEMPTS = 2;
 
 export type RotationPolicy = {
   readonly maxBytes: number;
@@ -81,14 +79,23 @@ export async function rotateLogs(rotation: Rotation, signal: AbortSignal): Promi
       if (await rotateIfLarge(rotation, container, signal)) rotated++;
     } catch (error) {
       if (signal.aborted) throw error;
-      rotation.log.warn('cannot rotate the log of a container', {
-        pod: container.pod.metadata.name,
-        container: container.name,
-        error: error instanceof Error ? error.message : String(error),
-      });
+      warn(rotation, container, 'cannot rotate the log of a container', error);
     }
   }
   return rotated;
+}
+
+function warn(
+  rotation: Rotation,
+  container: RunningContainer,
+  message: string,
+  error: unknown,
+): void {
+  rotation.log.warn(message, {
+    pod: container.pod.metadata.name,
+    container: container.name,
+    error: error instanceof Error ? error.message : String(error),
+  });
 }
 
 async function rotateIfLarge(
@@ -134,7 +141,12 @@ async function rotate(
 ): Promise<void> {
   const kept = await removeExcess(directory, file, rotation.policy.maxFiles);
   for (const name of kept) {
-    if (!name.endsWith(GZIP_SUFFIX)) await compress(directory, name, signal);
+    if (name.endsWith(GZIP_SUFFIX)) continue;
+    await compress(directory, name, signal).catch((error: unknown) => {
+      if (signal.aborted) throw error;
+      // On a full disk it is all the more important to go on: the number of files is limited.
+      warn(rotation, container, 'cannot pack a rotated log', fileFailure('pack', name, error));
+    });
   }
   const old = `${file}.${timestamp(rotation.clock.now().wallMs, kept.at(-1))}`;
   await rename(inside(directory, file), inside(directory, old));
@@ -181,15 +193,16 @@ async function removeExcess(
 
 async function compress(directory: FileHandle, name: string, signal: AbortSignal): Promise<void> {
   const temporary = inside(directory, name + UNFINISHED_SUFFIX);
-  const read = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const write = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  await using from = await open(inside(directory, name), read);
+  const toRead = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const toWrite = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  await using from = await open(inside(directory, name), toRead);
   const { mode } = await from.stat();
-  await using to = await open(temporary, write, mode & 0o777);
-  const source = from.createReadStream({ autoClose: false });
-  const target = to.createWriteStream({ autoClose: false });
+  await using to = await open(temporary, toWrite, mode & 0o777);
+  const write = async (chunks: AsyncIterable<Buffer>) => {
+    for await (const chunk of chunks) await to.writeFile(chunk);
+  };
   try {
-    await pipeline(source, createGzip(), target, { signal });
+    await pipeline(from.createReadStream(), createGzip(), write, { signal });
     // Without this a power cut can leave an empty file, after the original was removed.
     await to.sync();
     await rename(temporary, inside(directory, name + GZIP_SUFFIX));
@@ -217,35 +230,6 @@ export function timestamp(wallMs: number, newest: string | undefined): string {
 function stamp(wallMs: number): string {
   const [day, time] = new Date(wallMs).toISOString().split(/[T.]/);
   return `${day!.replaceAll('-', '')}-${time!.replaceAll(':', '')}`;
-}
-
-/**
- * Removes the logs of a container's attempts long ago: those of `attempt` and the one before stay.
- * Returns how many files were removed. @throws Failure
- */
-export async function pruneContainerLogs(
-  logRoot: string,
-  pod: PodMeta,
-  name: string,
-  attempt: number,
-): Promise<number> {
-  const [container] = containerLogPath(name, attempt).split('/');
-  let removed = 0;
-  const prune = async (directory: FileHandle) => {
-    for (const file of await readdir(inside(directory, '.'))) {
-      const of = /^(\d+)\.log(\.|$)/.exec(file)?.[1];
-      if (of === undefined || Number(of) > attempt - KEPT_ATTEMPTS) continue;
-      await removeFile(directory, file);
-      removed++;
-    }
-  };
-  try {
-    await withDirectoryBelow(logRoot, [podLogFolder(pod), container!], prune);
-  } catch (error) {
-    const failure = fileFailure('remove old logs in', `${logRoot}/${podLogFolder(pod)}`, error);
-    if (failure.code !== 'NotFound') throw failure;
-  }
-  return removed;
 }
 
 async function removeFile(directory: FileHandle, name: string): Promise<void> {

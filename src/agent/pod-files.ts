@@ -13,12 +13,12 @@
 import { constants } from 'node:fs';
 import {
   chmod,
+  lstat,
   mkdir,
   readdir,
   readlink,
   realpath,
   rmdir,
-  stat,
   symlink,
   unlink,
   type FileHandle,
@@ -44,13 +44,14 @@ import {
   terminationLogPath,
 } from '../pod/names.ts';
 import { ensureDirectories, inside, withDirectoryBelow, withOpenBelow } from '../volume/below.ts';
+import { tearDownLeftovers } from '../volume/index.ts';
 import { lastLogOutput } from './log-tail.ts';
 
 const PRIVATE_MODE = 0o750;
 const LOG_MODE = 0o755;
 const HOSTS_MODE = 0o644;
 const TERMINATION_LOG_MODE = 0o666;
-/** Termination messages kept of one container: the last and the one before. */
+/** Attempts of a container whose logs and messages are kept: the last and the one before. */
 const KEPT_ATTEMPTS = 2;
 const MAX_HOSTS_BYTES = 1024 * 1024;
 const MAX_RESOLV_CONF_BYTES = 1024 * 1024;
@@ -230,7 +231,8 @@ export async function endOf(file: FileHandle, maxBytes: number): Promise<Buffer>
 }
 
 /**
- * Links a container's log into the directory for log collectors, if there is a log.
+ * Links a container's log into the directory for log collectors, if there is a log, and removes the
+ * logs of its attempts long ago with their links: those of `attempt` and of the one before stay.
  * @throws Failure
  */
 export async function linkContainerLog(
@@ -240,41 +242,66 @@ export async function linkContainerLog(
   attempt: number,
   containerId: string,
 ): Promise<void> {
-  const target = `${paths.logRoot}/${podLogFolder(pod)}/${containerLogPath(container, attempt)}`;
+  const directory = `${paths.logRoot}/${podLogFolder(pod)}`;
+  const target = `${directory}/${containerLogPath(container, attempt)}`;
   const link = `${paths.linkDirectory}/${containerLogLinkName(pod, container, containerId)}`;
+  if (await isThere(target)) await ensureLink(link, target);
+  if (attempt < KEPT_ATTEMPTS) return;
+  await pruneContainerLogs(paths, pod, container, attempt);
+}
+
+async function ensureLink(link: string, target: string): Promise<void> {
+  if ((await targetOf(link)) === target) return;
   try {
-    await stat(target);
-    await symlink(target, link);
-  } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === 'ENOENT') return;
-    if (errno !== 'EEXIST') throw fileFailure('make the link', link, error);
-    if ((await targetOf(link)) === target) return;
     await unlink(link).catch(unlessMissing);
     await symlink(target, link);
+  } catch (error) {
+    throw fileFailure('make the link', link, error);
   }
+}
+
+async function pruneContainerLogs(
+  paths: PodPaths,
+  pod: PodMeta,
+  container: string,
+  attempt: number,
+): Promise<void> {
+  const folder = `${podLogFolder(pod)}/${pathSegment(container, 'the container name')}`;
+  const isOld = (file: string) => {
+    const of = /^(\d+)\.log(\.|$)/.exec(file)?.[1];
+    return of !== undefined && Number(of) <= attempt - KEPT_ATTEMPTS;
+  };
+  const prune = async (directory: FileHandle) => {
+    for (const file of await readdir(inside(directory, '.'))) {
+      if (isOld(file)) await unlink(inside(directory, file)).catch(unlessMissing);
+    }
+  };
+  await withDirectoryBelow(paths.logRoot, folder.split('/'), prune).catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+  });
+  const prefix = `${paths.logRoot}/${folder}/`;
+  await removeLinks(paths, (target) =>
+    Promise.resolve(target.startsWith(prefix) && isOld(target.slice(prefix.length))),
+  );
 }
 
 /** Removes links to logs of pods that are gone. Returns how many. Links of others are let be. */
 export async function removeDeadLogLinks(paths: PodPaths): Promise<number> {
-  return removeLinks(paths, async (_name, target) => {
+  return removeLinks(paths, async (target) => {
     if (!target.startsWith(`${paths.logRoot}/`)) return false;
-    return stat(target).then(
-      () => false,
-      (error: unknown) => errnoOf(error) === 'ENOENT',
-    );
+    return !(await isThere(target));
   });
 }
 
 async function removeLinks(
   paths: PodPaths,
-  isDead: (name: string, target: string) => Promise<boolean>,
+  isDead: (target: string) => Promise<boolean>,
 ): Promise<number> {
   let removed = 0;
   for (const name of await namesIn(paths.linkDirectory)) {
     const link = `${paths.linkDirectory}/${name}`;
     const target = await targetOf(link);
-    if (target === undefined || !(await isDead(name, target))) continue;
+    if (target === undefined || !(await isDead(target))) continue;
     await unlink(link).catch(unlessMissing);
     removed++;
   }
@@ -296,9 +323,12 @@ export async function tearDownPodFiles(
   const directory = podDirectory(root, uid);
   await removeEmptyVolumes(`${directory}/volumes`);
   await removeTree(root, directory, signal);
-  const folder = podLogFolder(pod);
+  await removeLogs(paths, podLogFolder(pod), signal);
+}
+
+async function removeLogs(paths: PodPaths, folder: string, signal: AbortSignal): Promise<void> {
   const logs = `${paths.logRoot}/${folder}/`;
-  await removeLinks(paths, (_name, target) => Promise.resolve(target.startsWith(logs)));
+  await removeLinks(paths, (target) => Promise.resolve(target.startsWith(logs)));
   const logRoot = await realpath(paths.logRoot).catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw fileFailure('look at', paths.logRoot, error);
@@ -323,9 +353,38 @@ async function removeEmptyVolumes(volumes: string): Promise<void> {
   }
 }
 
-/** The uids of all pods that have files here. @throws Failure */
-export function podsOnDisk(paths: PodPaths): Promise<readonly string[]> {
-  return namesIn(`${paths.rootDirectory}/pods`);
+/**
+ * Removes files, volumes and logs of pods that nobody knows, and returns their uids. Only for an
+ * agent that is sure of what it knows: what the store has and what the runtime has.
+ *
+ * @throws Failure while a volume of such a pod is in use; the others are gone by then.
+ */
+export async function removeForgottenPods(
+  paths: PodPaths,
+  isKnown: (uid: string) => boolean,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const root = await shared(paths.rootDirectory, PRIVATE_MODE);
+  // Other names (`lost+found`) are not of pods.
+  const isForgotten = (uid: string) => /^[\w-]+$/.test(uid) && !isKnown(uid);
+  const forgotten = (await namesIn(`${root}/pods`)).filter(isForgotten);
+  const failures: unknown[] = [];
+  for (const podUid of forgotten) {
+    try {
+      await tearDownLeftovers({ rootDirectory: root, podUid }, signal);
+      await removeEmptyVolumes(`${podDirectory(root, podUid)}/volumes`);
+      await removeTree(root, podDirectory(root, podUid), signal);
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  for (const folder of await namesIn(paths.logRoot)) {
+    const [, , uid, more] = folder.split('_');
+    if (uid === undefined || more !== undefined || !isForgotten(uid)) continue;
+    await removeLogs(paths, folder, signal);
+  }
+  if (failures.length > 0) throw failures[0];
+  return forgotten;
 }
 
 /**
@@ -395,6 +454,19 @@ async function namesIn(directory: string): Promise<readonly string[]> {
 /** Where a link points to; undefined when it is none. */
 async function targetOf(link: string): Promise<string | undefined> {
   return readlink(link).catch(() => undefined);
+}
+
+/** A path that cannot be looked at is there too. */
+async function isThere(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    (error: unknown) => !isMissing(error),
+  );
+}
+
+function isMissing(error: unknown): boolean {
+  const code = error instanceof Failure ? error.code : errnoOf(error);
+  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'NotFound';
 }
 
 function unlessMissing(error: unknown): void {
