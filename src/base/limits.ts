@@ -7,8 +7,10 @@ export const LIMITS = {
   /** Files in the manifest directory that are looked at. */
   manifestFiles: 500,
   /** Nodes of a parsed manifest, aliases counted each time they are used. */
-  manifestNodes: 100_000,
+  manifestNodes: 20_000,
   manifestDepth: 64,
+  /** Tokens of YAML, comments and line ends counted: some 8,000 lines. Each costs up to 15 µs. */
+  manifestTokens: 65_536,
   /** Pods on this node; the kubelet's `maxPods`. */
   pods: 110,
   /** Image pulls at the same time. */

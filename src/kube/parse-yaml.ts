@@ -7,12 +7,20 @@
  * does not count what merge keys copy.
  */
 import type { Alias, Document, Node, Pair, Scalar, YAMLMap, YAMLSeq } from 'yaml';
+import { LIMITS } from '../base/limits.ts';
 import { ManifestSyntaxError, type Budget, type ManifestNode } from './manifest-node.ts';
 import { duplicateKey } from './parse-json.ts';
 
 export type Yaml = Pick<
   typeof import('yaml'),
-  'LineCounter' | 'parseAllDocuments' | 'visit' | 'isAlias' | 'isMap' | 'isScalar' | 'isSeq'
+  | 'Lexer'
+  | 'LineCounter'
+  | 'parseAllDocuments'
+  | 'visit'
+  | 'isAlias'
+  | 'isMap'
+  | 'isScalar'
+  | 'isSeq'
 >;
 
 type Source = {
@@ -32,18 +40,12 @@ type Source = {
 export function parseYaml(text: string, yaml: Yaml, budget: Budget): readonly ManifestNode[] {
   const lines = new yaml.LineCounter();
   const lineOf = (offset: number) => Math.max(1, lines.linePos(offset).line);
+  checkSize(text, yaml);
   const documents = compose(text, yaml, lines);
   const nodes: ManifestNode[] = [];
   for (const document of documents) {
     const error = document.errors[0] ?? document.warnings[0];
-    if (error !== undefined) {
-      const message = error.message.split('\n', 1)[0]!;
-      throw new ManifestSyntaxError(
-        `is no valid YAML: ${message}`,
-        lineOf(error.pos[0]),
-        REMEDIES[error.code],
-      );
-    }
+    if (error !== undefined) throw syntaxError(error, lineOf(error.pos[0]));
     if (document.contents === null) continue;
     const targets = linkAliases(document, yaml);
     const source: Source = { yaml, budget, lineOf, targets, open: new Set() };
@@ -51,6 +53,16 @@ export function parseYaml(text: string, yaml: Yaml, budget: Budget): readonly Ma
     if (node.value !== null) nodes.push(node);
   }
   return nodes;
+}
+
+function syntaxError(
+  error: { readonly message: string; readonly code: string },
+  line: number,
+): ManifestSyntaxError {
+  const message = error.message.split('\n', 1)[0]!;
+  // The composer is recursive, and makes an error of its own overflow.
+  if (message.includes('call stack')) return new ManifestSyntaxError('is nested too deeply', line);
+  return new ManifestSyntaxError(`is no valid YAML: ${message}`, line, REMEDIES[error.code]);
 }
 
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -61,6 +73,37 @@ const REMEDIES: Readonly<Record<string, string>> = {
   MISSING_CHAR: 'close the quote or bracket, or write "key: value" with a space',
   TAG_RESOLVE_FAILED: 'remove the tag',
 };
+
+/**
+ * Counts tokens before anything is built of them: a megabyte of brackets would keep the library
+ * busy for seconds and take a gigabyte.
+ */
+function checkSize(text: string, yaml: Yaml): void {
+  let tokens = 0;
+  let flowDepth = 0;
+  /** Of nested items on one line: `- - - x`. */
+  let lineDepth = 0;
+  let isText = false;
+  for (const token of new yaml.Lexer().lex(text)) {
+    tokens += 1;
+    if (tokens > LIMITS.manifestTokens) {
+      const message = `has more than ${LIMITS.manifestTokens} words and signs of YAML`;
+      throw new ManifestSyntaxError(message, undefined, 'split the manifest');
+    }
+    if (isText) isText = false;
+    else if (token === TEXT_FOLLOWS) isText = true;
+    else if (token === '[' || token === '{') flowDepth += 1;
+    else if (token === ']' || token === '}') flowDepth -= 1;
+    else if (token === '-' || token === '?') lineDepth += 1;
+    else if (token === '\n' || token === '\r\n') lineDepth = 0;
+    if (Math.max(flowDepth, lineDepth) > LIMITS.manifestDepth) {
+      throw new ManifestSyntaxError(`is nested deeper than ${LIMITS.manifestDepth} levels`);
+    }
+  }
+}
+
+/** What the lexer says before a plain scalar. */
+const TEXT_FOLLOWS = '\x1f';
 
 function compose(text: string, yaml: Yaml, lines: { addNewLine: (offset: number) => void }) {
   try {
@@ -76,7 +119,6 @@ function compose(text: string, yaml: Yaml, lines: { addNewLine: (offset: number)
     });
     return 'empty' in documents ? [] : documents;
   } catch (error) {
-    // The composer is recursive: a text of brackets overflows the stack.
     if (error instanceof RangeError) throw new ManifestSyntaxError('is nested too deeply');
     const message = error instanceof Error ? error.message : String(error);
     throw new ManifestSyntaxError(`is no valid YAML: ${message.split('\n', 1)[0]}`);

@@ -114,6 +114,9 @@ function readDocuments(documents: readonly ManifestNode[]): ParseResult {
     const message = `has ${pods.length} pods, more than ${LIMITS.podsPerManifest}`;
     problems.push({ path: '', message, remedy: 'split the manifest' });
   }
+  if (pods.length === 0 && problems.length === 0) {
+    problems.push({ path: 'items', message: 'has no pods', remedy: 'write a pod into it' });
+  }
   return { pods: problems.length === 0 ? pods : [], problems };
 }
 

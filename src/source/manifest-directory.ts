@@ -13,15 +13,15 @@
  * Changes are told by inotify. A rescan every 20 s, like the kubelet's, finds what inotify can't
  * see (a file behind a link, a mount over the directory); it reads nothing that did not change.
  */
-import { watch, type FSWatcher } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { errnoOf } from '../base/failure.ts';
+import { errnoOf, Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Pod } from '../kube/pod.ts';
 import { MANIFEST_ANNOTATION } from '../kube/static-uid.ts';
+import { watchDirectory } from '../linux/inotify.ts';
 import { lookAt, readStaticPods, type Look } from './manifest-file.ts';
 
 export type ManifestError = {
@@ -86,8 +86,8 @@ type Directory = {
 };
 
 /**
- * Watches a manifest directory until `signal` is aborted, then resolves. Never rejects: what is
- * wrong is in the results.
+ * Watches a manifest directory until `signal` is aborted, then resolves. What is wrong with the
+ * files is in the results; it rejects only with what `onChange` throws beside a Failure.
  */
 export async function watchManifests(path: string, options: ManifestOptions): Promise<void> {
   const { clock, log, signal } = options;
@@ -111,14 +111,16 @@ export async function watchManifests(path: string, options: ManifestOptions): Pr
     pause.abort();
   };
   signal.addEventListener('abort', wake, { once: true });
-  using watcher = createWatcher(path, log, () => {
+  const onEvent = () => {
     // A listing that was made before the event says nothing any more.
     directory.listedMark = undefined;
     wake();
+  };
+  using _watch = watchDirectory(path, clock, onEvent, (error) => {
+    log.warn('manifests are only rescanned', { path, everyMs: rescanMs, error: error.message });
   });
   while (!signal.aborted) {
     woken = false;
-    await watcher.renew();
     const again = await scan(directory);
     if (signal.aborted) break;
     tell(directory);
@@ -154,41 +156,6 @@ function newFile(): FileState {
     seenMark: '',
     seenMonoMs: 0,
     restlessMonoMs: undefined,
-  };
-}
-
-type Watcher = Disposable & {
-  /** Watches again if the directory was replaced, or could not be watched before. */
-  renew(): Promise<void>;
-};
-
-function createWatcher(path: string, log: Log, onEvent: () => void): Watcher {
-  let watcher: FSWatcher | undefined;
-  let watched: string | undefined;
-  let warned = false;
-  const stop = () => {
-    watcher?.close();
-    [watcher, watched] = [undefined, undefined];
-  };
-  return {
-    renew: async () => {
-      const stats = await stat(path).catch(() => undefined);
-      const identity = stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
-      if (identity === watched && watcher !== undefined) return;
-      stop();
-      if (identity === undefined || stats?.isDirectory() !== true) return;
-      try {
-        watcher = watch(path, { persistent: true }, onEvent);
-        // Its directory was removed, or the kernel gave up: the next rescan begins anew.
-        watcher.on('error', stop);
-        watched = identity;
-        warned = false;
-      } catch (error) {
-        if (!warned) log.warn('manifests are only rescanned', { path, error: String(error) });
-        warned = true;
-      }
-    },
-    [Symbol.dispose]: stop,
   };
 }
 
@@ -320,7 +287,17 @@ function tell(directory: Directory): void {
     if (!directory.logged.has(line)) options.log.warn('manifest not taken', { path, message });
   }
   directory.logged = lines;
-  options.onChange(result);
+  try {
+    options.onChange(result);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    // It could not be stored: tell it again with the next rescan.
+    options.log.warn('manifests could not be taken', {
+      path: directory.path,
+      error: error.message,
+    });
+    directory.told = undefined;
+  }
 }
 
 function compose({ path, files, problem, synced }: Directory): ManifestsResult {
