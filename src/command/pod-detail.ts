@@ -25,7 +25,7 @@ export function describePod(report: PodReport, nowMs: number): string {
     ],
     ['Started', since(status.startTime, nowMs)],
     ['QoS class', status.qosClass],
-    ['Restarts', pod.spec.restartPolicy],
+    ['Restart policy', pod.spec.restartPolicy],
   );
   const parts = [fields(head)];
   const { initContainers, containers } = pod.spec;

@@ -29,10 +29,7 @@ export async function listPods(
   return inOrder(list.items, namespace);
 }
 
-export function inOrder(
-  items: readonly PodReport[],
-  namespace?: string | undefined,
-): readonly PodReport[] {
+export function inOrder(items: readonly PodReport[], namespace?: string): readonly PodReport[] {
   return items
     .filter(({ pod }) => namespace === undefined || pod.metadata.namespace === namespace)
     .toSorted((a, b) => compare(label(a), label(b)));

@@ -32,16 +32,16 @@ and the events of the pod. A pod of a manifest file bears the node's name behind
     const namespace =
       options.namespace === undefined ? undefined : namespaceName(options.namespace);
     if (words.length > 1) throw usageError('give one name, or none for all pods');
-    const [given] = words;
+    const name = words[0] === undefined ? undefined : podName(words[0]);
     const items = await listPods(options.socket, namespace, io);
     const nowMs = io.clock.now().wallMs;
-    if (given === undefined) {
+    if (name === undefined) {
       const machine = format === 'json' || format === 'yaml';
       if (machine) await writeObject(io, format, { kind: 'PodList', items });
       else await io.out(podTable(items, nowMs, format === 'wide'));
       return EXIT.ok;
     }
-    const report = findPod(items, podName(given), namespace);
+    const report = findPod(items, name, namespace);
     if (format === 'json' || format === 'yaml') await writeObject(io, format, report);
     else if (format === 'wide') await io.out(podTable([report], nowMs, true));
     else await io.out(describePod(report, nowMs) + (await eventsOf(report, options.socket, io)));

@@ -33,7 +33,6 @@ export function fields(rows: readonly (readonly [string, string])[], indent = ''
  * not be able to repaint the terminal of the person who reads it.
  */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what this is about
   return text.replace(/\s*[\r\n]+\s*/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 }
 

@@ -55,6 +55,8 @@ function missingPlugins(
   );
 }
 
+type Plugin = { readonly type?: unknown; readonly ipam?: { readonly type?: unknown } };
+
 type Configuration = { readonly path: string; readonly plugins: readonly string[] };
 
 /** The configuration that containerd takes: the first by name. A string says what is wrong. */
@@ -69,13 +71,10 @@ function firstConfiguration(machine: Machine, directory: string): Configuration 
   if (name === undefined) return `there is no CNI configuration in ${directory}`;
   const path = join(directory, name);
   try {
-    const parsed = JSON.parse(readText(machine, path) ?? '') as {
-      readonly type?: unknown;
-      readonly plugins?: readonly { readonly type?: unknown; readonly ipam?: { type?: unknown } }[];
+    const parsed = JSON.parse(readText(machine, path) ?? '') as Plugin & {
+      readonly plugins?: readonly Plugin[];
     };
-    const plugins = parsed.plugins ?? [
-      parsed as { readonly type?: unknown; ipam?: { type?: unknown } },
-    ];
+    const plugins = parsed.plugins ?? [parsed];
     const types = plugins.flatMap((plugin) => [plugin.type, plugin.ipam?.type]);
     const known = types.filter((type): type is string => typeof type === 'string' && type !== '');
     return known.length > 0 ? { path, plugins: [...new Set(known)] } : `${path} names no plugin`;

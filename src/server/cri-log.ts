@@ -66,7 +66,7 @@ export async function* readLog(
 ): AsyncGenerator<LogEntry, void> {
   const files = await openAll(directory, attempt);
   try {
-    yield* readFiles(files, selection);
+    yield* readFiles(files, selection, false);
   } finally {
     for (const file of files) await file.handle.close();
   }
@@ -84,7 +84,7 @@ export async function* followLog(
   const files = await openAll(directory, attempt);
   let current = files.at(-1);
   try {
-    yield* readFiles(files, options);
+    yield* readFiles(files, options, true);
     let following = attempt;
     let parser = createParser();
     using changes = watchChanges(directory, options.clock, options.signal);
@@ -122,6 +122,7 @@ type OpenFile = {
 async function* readFiles(
   files: readonly OpenFile[],
   selection: LogSelection,
+  goesOn: boolean,
 ): AsyncGenerator<LogEntry, void> {
   let skip = await linesToSkip(files, selection.tailLines);
   for (const file of files.slice(skip.files)) {
@@ -142,8 +143,8 @@ async function* readFiles(
     }
     skip = { files: 0, lines: 0, offset: 0 };
     // A line that is still being written is left to the one who follows.
-    if (file !== files.at(-1)) yield* since(parser.finish(), selection.sinceMs);
-    else file.position -= parser.pending();
+    if (goesOn && file === files.at(-1)) file.position -= parser.pending();
+    else yield* since(parser.finish(), selection.sinceMs);
   }
 }
 
