@@ -12,8 +12,7 @@
  */
 import { constants, lstatSync } from 'node:fs';
 import { lstat, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
+import { createGzip, type Gzip } from 'node:zlib';
 
 import type { Clock } from '../base/clock.ts';
 import { Failure, errnoOf } from '../base/failure.ts';
@@ -25,6 +24,7 @@ import type { PodMeta } from './pod-files.ts';
 
 const GZIP_SUFFIX = '.gz';
 const UNFINISHED_SUFFIX = '.tmp';
+const READ_BYTES = 64 * 1024;
 
 export type RotationPolicy = {
   readonly maxBytes: number;
@@ -198,19 +198,36 @@ async function compress(directory: FileHandle, name: string, signal: AbortSignal
   await using from = await open(inside(directory, name), toRead);
   const { mode } = await from.stat();
   await using to = await open(temporary, toWrite, mode & 0o777);
-  const write = async (chunks: AsyncIterable<Buffer>) => {
-    for await (const chunk of chunks) await to.writeFile(chunk);
-  };
+  const gzip = createGzip();
   try {
-    await pipeline(from.createReadStream(), createGzip(), write, { signal });
+    await Promise.all([feed(from, gzip, signal), drain(gzip, to)]);
     // Without this a power cut can leave an empty file, after the original was removed.
     await to.sync();
     await rename(temporary, inside(directory, name + GZIP_SUFFIX));
   } catch (error) {
+    gzip.destroy();
     await removeFile(directory, name + UNFINISHED_SUFFIX);
     throw error;
   }
   await removeFile(directory, name);
+}
+
+/** One buffer for all of the file: with a stream of them 10 MiB of log cost 8 MB of memory. */
+async function feed(from: FileHandle, gzip: Gzip, signal: AbortSignal): Promise<void> {
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  for (;;) {
+    signal.throwIfAborted();
+    const { bytesRead } = await from.read(buffer, 0, READ_BYTES, null);
+    if (bytesRead === 0) break;
+    await new Promise<void>((resolve, reject) => {
+      gzip.write(buffer.subarray(0, bytesRead), (error) => (error ? reject(error) : resolve()));
+    });
+  }
+  gzip.end();
+}
+
+async function drain(gzip: Gzip, to: FileHandle): Promise<void> {
+  for await (const chunk of gzip as AsyncIterable<Buffer>) await to.writeFile(chunk);
 }
 
 /**

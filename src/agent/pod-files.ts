@@ -43,7 +43,13 @@ import {
   podLogFolder,
   terminationLogPath,
 } from '../pod/names.ts';
-import { ensureDirectories, inside, withDirectoryBelow, withOpenBelow } from '../volume/below.ts';
+import {
+  ensureDirectories,
+  inside,
+  realDirectory,
+  withDirectoryBelow,
+  withOpenBelow,
+} from '../volume/below.ts';
 import { tearDownLeftovers } from '../volume/index.ts';
 import { lastLogOutput } from './log-tail.ts';
 
@@ -319,7 +325,7 @@ export async function tearDownPodFiles(
   signal: AbortSignal,
 ): Promise<void> {
   const { uid } = pod.metadata;
-  const root = await realpath(paths.rootDirectory);
+  const root = await realDirectory(paths.rootDirectory);
   const directory = podDirectory(root, uid);
   await removeEmptyVolumes(`${directory}/volumes`);
   await removeTree(root, directory, signal);
@@ -388,16 +394,16 @@ export async function removeForgottenPods(
 }
 
 /**
- * The node's resolver settings, for pods that get them. Where /etc/resolv.conf points to nothing but
- * systemd's own stub, which pods cannot reach, the servers behind it are taken. A missing file is an
- * empty one. @throws Failure
+ * The node's resolver settings, for pods that get them. Where the file names nothing but systemd's
+ * own stub, which pods cannot reach, the servers `behindStub` are taken. A missing file is an empty
+ * one. @throws Failure
  */
-export async function nodeDns(path: string): Promise<DNSConfig> {
+export async function nodeDns(path: string, behindStub = SYSTEMD_RESOLV_CONF): Promise<DNSConfig> {
   const config = await resolvConf(path);
-  if (path !== '/etc/resolv.conf' || config === undefined) return config ?? parseResolvConf('');
-  const onlyStub =
-    config.servers.length > 0 && config.servers.every((server) => server.startsWith('127.0.0.5'));
-  return (onlyStub ? await resolvConf(SYSTEMD_RESOLV_CONF) : undefined) ?? config;
+  if (config === undefined) return parseResolvConf('');
+  const isStub = (server: string) => server === '127.0.0.53' || server === '127.0.0.54';
+  const onlyStub = config.servers.length > 0 && config.servers.every(isStub);
+  return (onlyStub ? await resolvConf(behindStub) : undefined) ?? config;
 }
 
 async function resolvConf(path: string): Promise<DNSConfig | undefined> {

@@ -5,7 +5,7 @@
  * openat(2) does, so that a name that turns into a link meanwhile leads nowhere.
  */
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, type FileHandle } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, realpath, type FileHandle } from 'node:fs/promises';
 
 import { Failure, errnoOf } from '../base/failure.ts';
 import { fileFailure } from '../linux/files.ts';
@@ -32,22 +32,31 @@ export async function ensureDirectories(
   return path;
 }
 
+/** Where a directory of ours really is: mounts are known by that path. @throws Failure */
+export async function realDirectory(path: string): Promise<string> {
+  return realpath(path).catch((error: unknown) => {
+    throw fileFailure('find the directory', path, error);
+  });
+}
+
 /** As `ensureDirectories` for the one directory `path`; its parent must be there. */
 export async function ensureDirectory(path: string, mode: number): Promise<void> {
   try {
-    await mkdir(path, mode);
+    await mkdir(path, mode).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    });
+    const found = await lstat(path);
+    if (!found.isDirectory()) {
+      throw new Failure(
+        'AlreadyExists',
+        `can't make the directory ${path}: something else is there; move it away`,
+      );
+    }
+    // The umask took bits away, or an earlier attempt ended between the two calls.
+    if ((found.mode & 0o7777) !== mode) await chmod(path, mode);
   } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw fileFailure('make the directory', path, error);
+    throw fileFailure('make the directory', path, error);
   }
-  const stat = await lstat(path);
-  if (!stat.isDirectory()) {
-    throw new Failure(
-      'AlreadyExists',
-      `can't make the directory ${path}: something else is there; move it away`,
-    );
-  }
-  // The umask took bits away, or an earlier attempt ended between the two calls.
-  if ((stat.mode & 0o7777) !== mode) await chmod(path, mode);
 }
 
 /**

@@ -3,7 +3,7 @@
  * which lives as long as the pod and the power.
  * Source: pkg/volume/emptydir/empty_dir.go.
  */
-import { chmod, chown, lstat, mkdir, realpath, rename } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, rename } from 'node:fs/promises';
 
 import { Failure, errnoOf } from '../base/failure.ts';
 import { fileFailure } from '../linux/files.ts';
@@ -12,7 +12,7 @@ import { mounts } from '../linux/proc.ts';
 import { removeTree } from '../linux/remove-tree.ts';
 import { pathSegment, volumeDirectory } from '../pod/names.ts';
 import { tmpfsSizeBytes } from '../pod/resources.ts';
-import { ensureDirectories, ensureDirectory } from './below.ts';
+import { ensureDirectories, ensureDirectory, realDirectory } from './below.ts';
 import type { VolumePlugin } from './plugin.ts';
 
 const FOLDER = 'kubernetes.io~empty-dir';
@@ -23,7 +23,7 @@ export const emptyDir: VolumePlugin<'emptyDir'> = {
   folder: FOLDER,
 
   async setUp({ rootDirectory, podUid, pod, allocatableMemoryBytes }, volume, signal) {
-    const root = await realpath(rootDirectory);
+    const root = await realDirectory(rootDirectory);
     const hostPath = volumeDirectory(root, podUid, FOLDER, volume.name);
     await ensureDirectories(
       root,
@@ -53,7 +53,7 @@ export const emptyDir: VolumePlugin<'emptyDir'> = {
   },
 
   async tearDown({ rootDirectory, podUid }, { name }, signal) {
-    const root = await realpath(rootDirectory);
+    const root = await realDirectory(rootDirectory);
     const hostPath = volumeDirectory(root, podUid, FOLDER, name);
     const fsTypes = mountedAt(hostPath);
     // What is not our tmpfs stays mounted, and removeTree refuses to go near it.

@@ -1,10 +1,11 @@
 /** All kinds of volumes. To add one: a file, a line here, a fixture in test/volume. */
-import { readdir, realpath } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 
 import { errnoOf } from '../base/failure.ts';
 import type { Volume } from '../kube/pod.ts';
 import { fileFailure } from '../linux/files.ts';
 import { podDirectory } from '../pod/names.ts';
+import { realDirectory } from './below.ts';
 import { emptyDir } from './emptydir.ts';
 import { hostPath } from './hostpath.ts';
 import type { VolumeContext, VolumePlace, VolumePlugin } from './plugin.ts';
@@ -34,7 +35,7 @@ export function tearDownVolume(
  * @throws Failure
  */
 export async function tearDownLeftovers(place: VolumePlace, signal: AbortSignal): Promise<void> {
-  const root = await realpath(place.rootDirectory);
+  const root = await realDirectory(place.rootDirectory);
   for (const plugin of Object.values(VOLUMES)) {
     if (plugin.folder === undefined) continue;
     const folder = `${podDirectory(root, place.podUid)}/volumes/${plugin.folder}`;

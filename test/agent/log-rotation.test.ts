@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
@@ -249,6 +250,40 @@ test('a log that was swapped for a link is neither followed nor packed', async (
     readdirSync(control.directory).filter((name) => name.endsWith('.gz')),
     [],
   );
+});
+
+test('on a full disk it goes on without packing, and leaves nothing half done', async () => {
+  using dir = scratch();
+  execFileSync('mount', ['-n', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', dir.path]);
+  using at = bench(dir.path);
+  const { control, rotation } = at;
+  control.write(60_000);
+  assert.equal(await rotateLogs(rotation, signal), 1);
+  control.write(60_000);
+  assert.throws(() => writeFileSync(join(dir.path, 'filler'), Buffer.alloc(2 ** 20)), /ENOSPC/);
+  control.wallMs += 60_000;
+  assert.equal(await rotateLogs(rotation, signal), 1);
+  assert.match(control.said.join(''), /cannot pack a rotated log .*no space left/);
+  assert.deepEqual(readdirSync(control.directory).sort(), [
+    '0.log',
+    '0.log.20260117-101500',
+    '0.log.20260117-101600',
+  ]);
+});
+
+test('given up while packing: the log is whole and nothing is half done', async () => {
+  using dir = scratch();
+  using at = bench(dir.path);
+  const { control, rotation } = at;
+  control.write(10_000);
+  await rotateLogs(rotation, signal);
+  control.write(10_000);
+  const stop = new AbortController();
+  setImmediate(() => stop.abort(new Error('stopping')));
+  await assert.rejects(rotateLogs(rotation, stop.signal), /stopping/);
+  assert.deepEqual(readdirSync(control.directory).sort(), ['0.log', '0.log.20260117-101500']);
+  const all = Array.from({ length: control.lines }, (_, i) => i);
+  assert.deepEqual(allLines(control.text()), all);
 });
 
 test('one bad log does not keep the others from being rotated', async () => {

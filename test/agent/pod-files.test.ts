@@ -388,7 +388,12 @@ test('resolver settings of the node: links are followed, a missing file is an em
   assert.deepEqual(await nodeDns(path), { servers: [], searches: [], options: [] });
   writeFileSync(join(dir.path, 'real'), 'nameserver 127.0.0.53\nsearch lan\n');
   symlinkSync('real', path);
-  assert.deepEqual((await nodeDns(path)).servers, ['127.0.0.53']);
+  const behind = join(dir.path, 'behind');
+  assert.deepEqual((await nodeDns(path, behind)).servers, ['127.0.0.53']);
+  writeFileSync(behind, 'nameserver 192.168.1.1\n');
+  assert.deepEqual((await nodeDns(path, behind)).servers, ['192.168.1.1']);
+  writeFileSync(path, 'nameserver 127.0.0.53\nnameserver 9.9.9.9\n');
+  assert.deepEqual((await nodeDns(path, behind)).servers, ['127.0.0.53', '9.9.9.9']);
   truncateSync(path, 2 * 1024 * 1024);
   await assert.rejects(nodeDns(path), Failure);
 });

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { posix } from 'node:path';
 import { test } from 'node:test';
 
 import { Failure } from '../../src/base/failure.ts';
+import { seededRandom } from '../../src/base/random.ts';
 import {
   containerLogLinkName,
   containerLogPath,
@@ -72,3 +74,53 @@ for (const bad of ['', '.', '..', 'a/b', '../etc', 'a\0b', 'x'.repeat(256)]) {
     assert.throws(() => volumeDirectory('/var/lib/kubelet', bad, 'kubernetes.io~empty-dir', 'v'));
   });
 }
+
+test('whatever a name is made of, its path stays where it belongs', () => {
+  const random = seededRandom(7);
+  const pieces = [
+    '.',
+    '..',
+    '/',
+    '\0',
+    '~',
+    '%2e',
+    'a',
+    '-',
+    '_',
+    '\n',
+    ' ',
+    'é',
+    '\\',
+    'x'.repeat(99),
+  ];
+  const word = () =>
+    Array.from(
+      { length: Math.floor(random.next() * 5) },
+      () => pieces[Math.floor(random.next() * pieces.length)],
+    ).join('');
+  let made = 0;
+  for (let i = 0; i < 10_000; i++) {
+    const [uid, name] = [word(), word()];
+    const pod = aPod({}, { uid, name, namespace: word() });
+    for (const [root, path] of [
+      [`/k/pods/${uid}/volumes/p`, () => volumeDirectory('/k', uid, 'p', name)],
+      [`/k/pods/${uid}/containers/${name}`, () => terminationLogPath('/k', uid, name, 1)],
+      ['/l', () => podLogDirectory('/l', pod)],
+      [name, () => containerLogPath(name, 1)],
+      ['/c', () => `/c/${containerLogLinkName(pod, name, 'id')}`],
+    ] as const) {
+      let built: string;
+      try {
+        built = path();
+      } catch (error) {
+        assert.ok(error instanceof Failure);
+        continue;
+      }
+      made++;
+      assert.equal(posix.normalize(built), built);
+      assert.equal(posix.dirname(built), root, JSON.stringify([uid, name]));
+      assert.ok(!built.includes('\0'));
+    }
+  }
+  assert.ok(made > 5000, `only ${made} paths were made at all`);
+});
