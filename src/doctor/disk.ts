@@ -38,7 +38,8 @@ export function judgeSpace(
   const { ok, degraded, failed } = reporter('disk-space');
   const free = `${Math.floor(freeBytes / MIB)} MiB of ${Math.floor(totalBytes / MIB)} MiB free`;
   const remedy =
-    'make room: sudo crictl rmi --prune; sudo journalctl --vacuum-size=50M; sudo apt clean';
+    'make room: sudo journalctl --vacuum-size=50M; sudo apt clean; and remove images that no pod ' +
+    'needs: sudo ctr -n k8s.io images ls';
   if (freeBytes < FULL_BYTES) return failed(`${path} is full: ${free}`, remedy);
   // Some file systems (btrfs) count no inodes.
   if (inodes > 0 && freeInodes / inodes < LOW_INODE_SHARE) {

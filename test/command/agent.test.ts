@@ -1,6 +1,7 @@
 // The commands that ask the agent, as separate processes, on a real socket.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -193,16 +194,18 @@ test('without an agent it ends with 3 and says what to do', async (t) => {
   assert.match(strange.err, /no answer from/);
 });
 
-test(
-  'a user who may not talk to the agent is told to use sudo',
-  { skip: process.getuid?.() !== 0 },
-  async () => {
-    await using served = await serveCanned();
-    const { spawnSync } = await import('node:child_process');
-    const main = join(import.meta.dirname, '../../src/main.ts');
-    const args = [main, 'status', '--socket', served.socket];
-    const ran = spawnSync(process.execPath, args, { uid: 65534, gid: 65534, encoding: 'utf8' });
-    assert.equal(ran.status, 3, ran.stderr);
-    assert.match(ran.stderr, /you may not use .*sudo/s);
-  },
-);
+test('a user who may not talk to the agent is told to use sudo', async () => {
+  await using served = await serveCanned();
+  const main = join(import.meta.dirname, '../../src/main.ts');
+  const args = [main, 'status', '--socket', served.socket];
+  const root = process.getuid?.() === 0;
+  // Root may everything, so somebody else asks; who is not root is shut out of the directory.
+  if (!root) await chmod(served.directory, 0o000);
+  const ran = spawnSync(process.execPath, args, {
+    ...(root ? { uid: 65534, gid: 65534 } : {}),
+    encoding: 'utf8',
+  });
+  await chmod(served.directory, 0o700);
+  assert.equal(ran.status, 3, ran.stderr);
+  assert.match(ran.stderr, /you may not use .*sudo/s);
+});
