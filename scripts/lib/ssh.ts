@@ -100,7 +100,7 @@ export async function copyIn(way: Way, from: readonly string[], to: string): Pro
   const first = from[0];
   if (first === undefined) throw new Error('nothing to copy');
   if (from.length === 1 && !to.endsWith('/')) {
-    const rename = `s,^${sedLiteral(basename(first))},${sedLiteral(basename(to))},`;
+    const rename = renaming(basename(first), basename(to));
     await pipe(way, [first], dirname(to), ['--transform', rename]);
   } else await pipe(way, from, to, []);
 }
@@ -112,16 +112,18 @@ async function pipe(
   more: readonly string[],
 ): Promise<void> {
   const sources = from.flatMap((path) => ['-C', dirname(path), basename(path)]);
-  const sender = ['tar', '-c', '--owner=0', '--group=0', '--sparse', ...more, ...sources];
+  // Decompressing costs the machine less than ssh's cipher does.
+  const pack = ['--use-compress-program', 'gzip -1'];
+  const sender = ['tar', '-c', ...pack, '--owner=0', '--group=0', '--sparse', ...more, ...sources];
   const into = quoted(directory);
-  const receiver = `mkdir -p ${into} && tar -x --no-same-owner -C ${into}`;
+  const receiver = `mkdir -p ${into} && busybox gunzip -c | tar -x --no-same-owner -C ${into}`;
   await piped(sender, ['ssh', ...sshArguments(way), 'root@127.0.0.1', receiver]);
 }
 
 /** Copies a file or directory out of the machine, to the name `to`. */
 export async function copyOut(way: Way, from: string, to: string): Promise<void> {
   const directory = to.endsWith('/') ? to : dirname(to);
-  const rename = `s,^${sedLiteral(basename(from))},${sedLiteral(basename(to))},`;
+  const rename = renaming(basename(from), basename(to));
   const more = to.endsWith('/') ? [] : ['--transform', rename];
   const send = `tar -c -C ${quoted(dirname(from))} ${quoted(basename(from))}`;
   await run('mkdir', ['-p', directory]);
@@ -137,12 +139,15 @@ async function piped(sender: readonly string[], receiver: readonly string[]): Pr
   const into = spawn(receiver[0] ?? '', receiver.slice(1), { stdio: ['pipe', 'ignore', 'pipe'] });
   from.stdout.pipe(into.stdin);
   into.stdin.on('error', () => undefined);
+  // A receiver that has ended would leave the sender waiting for ever.
+  into.on('close', () => from.stdout.destroy());
   let said = '';
-  for (const child of [from, into]) child.stderr.on('data', (chunk: Buffer) => (said += chunk));
+  for (const child of [from, into])
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
   const ends = [from, into].map(async (child) => {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     child.on('error', reject);
-    child.on('close', (code) => resolve(code ?? 1));
+    child.on('close', (code: number | null) => resolve(code ?? 1));
     return await promise;
   });
   if ((await Promise.all(ends)).some((code) => code !== 0)) {
@@ -150,6 +155,9 @@ async function piped(sender: readonly string[], receiver: readonly string[]): Pr
   }
 }
 
-function sedLiteral(text: string): string {
-  return text.replaceAll(/[\\,.*[\]^$&]/g, String.raw`\$&`);
+/** What tar's --transform takes to give the first name the second. */
+function renaming(from: string, to: string): string {
+  const pattern = from.replaceAll(/[\\,.*[\]^$]/g, String.raw`\$&`);
+  const replacement = to.replaceAll(/[\\,&]/g, String.raw`\$&`);
+  return `s,^${pattern},${replacement},`;
 }

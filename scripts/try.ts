@@ -1,0 +1,238 @@
+/**
+ * The main job in one command: pods on a board, the plug pulled, the pods back without a network.
+ */
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { get } from 'node:http';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { PodReport } from '../src/server/api.ts';
+import { briefly, installLimpet, podsOf, until } from './lib/install-limpet.ts';
+import { tryHere } from './lib/try-here.ts';
+import { up, type Arch, type Containerd, type VirtualNode } from './lib/virtual-node.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+const EXAMPLES = join(ROOT, 'scripts/examples');
+
+const HELP = `Usage: scripts/try [--arch amd64|arm64] [--containerd 1.7|2] [--keep]
+       scripts/try --here
+
+Builds limpet, boots a virtual board, runs three pods on it: a web server, a worker with an init
+container and a sidecar, a job that must run only once. Then it pulls the network cable and cuts
+the power, boots again without a network, and shows that the same pods are back.
+
+  --arch        the board's processor; this machine's own unless told
+  --containerd  1.7 (Debian trixie and Raspberry Pi OS, the default) or 2
+  --keep        leave the board running, and say how to get in and how to end it
+  --here        without a virtual board: on this machine, which needs cgroup v2 and containerd.
+                Instead of a power cut the agent is killed. As root
+`;
+
+const beganMs = performance.now();
+function say(line: string): void {
+  const seconds = ((performance.now() - beganMs) / 1000).toFixed(0).padStart(4);
+  process.stdout.write(`${seconds} s  ${line}\n`);
+}
+
+function show(text: string): void {
+  for (const line of text.trimEnd().split('\n')) process.stdout.write(`        ${line}\n`);
+}
+
+/** Runs one of our own scripts, with its output as ours. */
+function script(name: string, ...args: string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [join(ROOT, 'scripts', name), ...args], {
+      stdio: 'inherit',
+    });
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code === 0) resolve();
+      else reject(new Error(`scripts/${name} ended with ${code}`));
+    });
+  });
+}
+
+function fetchPage(port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const request = get({ host: '127.0.0.1', port, timeout: 5000 }, (response) => {
+      let body = '';
+      response.on('data', (chunk: Buffer) => (body += chunk.toString()));
+      response.on('end', () => resolve(body.trim()));
+    });
+    request.on('timeout', () => request.destroy());
+    request.on('error', (error) => resolve(`(${error.message})`));
+  });
+}
+
+const PAGE = 'limpet holds on';
+
+/** The three pods are as they should be: two run with all containers ready, the job is done. */
+function allWell(pods: readonly PodReport[]): boolean {
+  if (pods.length !== 3) return false;
+  return pods.every(({ pod, status }) =>
+    pod.spec.restartPolicy === 'Never'
+      ? status.phase === 'Succeeded'
+      : status.conditions.some((c) => c.type === 'Ready' && c.status === 'True'),
+  );
+}
+
+function check(what: string, so: boolean): void {
+  say(`${so ? 'yes' : 'NO '}  ${what}`);
+  if (!so) throw new Error(`not so: ${what}`);
+}
+
+/** Seconds from the kernel's start to now, and to the agent's start, on the machine's own clock. */
+async function bootTimes(node: VirtualNode): Promise<{ nowS: number; agentS: number }> {
+  const { stdout } = await node.ssh(
+    'cut -d" " -f1 /proc/uptime; systemctl show limpet -P ExecMainStartTimestampMonotonic',
+  );
+  const [now = '0', agentUs = '0'] = stdout.trim().split('\n');
+  return { nowS: Number(now), agentS: Number(agentUs) / 1e6 };
+}
+
+/** Seconds that the runtime alone takes to run as many containers, one after the other. */
+async function containersAlone(node: VirtualNode, count: number): Promise<number> {
+  const one = 'ctr -n limpet-try run --rm limpet.local/busybox:1';
+  const { stdout } = await node.ssh(
+    `ctr -n k8s.io images export /root/b.tar limpet.local/busybox:1 && ` +
+      `ctr -n limpet-try images import /root/b.tar >/dev/null && a=$(cut -d" " -f1 /proc/uptime); ` +
+      `for i in $(seq ${count}); do ${one} alone$i true; done; ` +
+      `echo $a $(cut -d" " -f1 /proc/uptime)`,
+    { timeoutMs: 300_000 },
+  );
+  const [from = 0, to = 0] = stdout.trim().split('\n').at(-1)!.split(' ').map(Number);
+  return to - from;
+}
+
+async function mainJob(node: VirtualNode): Promise<void> {
+  const port = node.forwards.find(({ guest }) => guest === 8080)!.host;
+  say('installing limpet on the board');
+  await installLimpet(node);
+  say(
+    'a web server as a manifest in /etc/kubernetes/manifests; a worker and a job by limpet apply',
+  );
+  const worker = await readFile(join(EXAMPLES, 'worker.yaml'));
+  const job = await readFile(join(EXAMPLES, 'job.yaml'));
+  await node.copyIn(join(EXAMPLES, 'web.yaml'), '/etc/kubernetes/manifests/web.yaml');
+  show((await node.ssh('limpet apply -f -', { input: worker })).stdout);
+  show((await node.ssh('limpet apply -f -', { input: job })).stdout);
+  const timeoutMs = 300_000;
+  const before = await until('the three pods run', () => podsOf(node), allWell, { timeoutMs });
+  await until(
+    'the web server answers',
+    () => fetchPage(port),
+    (page) => page === PAGE,
+    {
+      timeoutMs: 30_000,
+    },
+  );
+  say(`the web server answers on port ${port} of this machine: ${await fetchPage(port)}`);
+  say('$ limpet status');
+  show((await node.ssh('limpet status')).stdout);
+
+  say('pulling the network cable');
+  await node.unplug();
+  say('cutting the power');
+  await node.cut();
+  say('booting again, with the cable still out');
+  await node.boot({ unplugged: true, say });
+  const after = await until('the three pods run again', () => podsOf(node), allWell, {
+    timeoutMs,
+    everyMs: 200,
+  });
+  const { nowS, agentS } = await bootTimes(node);
+  say('$ limpet status');
+  show((await node.ssh('limpet status')).stdout);
+  compare(before, after);
+  const runs = (await node.ssh('cat /var/lib/limpet-job/runs')).stdout.trim().split('\n');
+  check(`the job ran once (its own record has ${runs.length} line)`, runs.length === 1);
+  const web = await node.ssh('wget -q -O - http://127.0.0.1:8080/', { check: false });
+  check('the web server answers on the board', web.stdout.trim() === PAGE);
+  const aloneS = await containersAlone(node, 5);
+  say(`from the agent's start to all pods running: ${(nowS - agentS).toFixed(1)} s`);
+  say(`from the kernel's start to all pods running: ${nowS.toFixed(1)} s`);
+  say(`ctr run of the same 5 containers, one after the other: ${aloneS.toFixed(1)} s`);
+  say('plugging the cable in again');
+  await node.plug();
+  await until(
+    'the web server answers',
+    () => fetchPage(port),
+    (page) => page === PAGE,
+    {
+      timeoutMs: 60_000,
+    },
+  );
+  check('the web server answers from outside', true);
+}
+
+function compare(before: readonly PodReport[], after: readonly PodReport[]): void {
+  say('before the power cut');
+  for (const pod of before) show(briefly(pod));
+  say('after it');
+  for (const pod of after) show(briefly(pod));
+  for (const was of before) {
+    const { name, uid } = was.pod.metadata;
+    const is = after.find(({ pod }) => pod.metadata.name === name);
+    check(`${name} has the same uid`, is?.pod.metadata.uid === uid);
+    const counts = (report: PodReport) =>
+      report.status.containerStatuses.map(({ restartCount }) => restartCount);
+    const never = was.pod.spec.restartPolicy === 'Never';
+    const [old, now] = [counts(was), counts(is!)];
+    const right = old.every((n, i) => (never ? now[i] === n : (now[i] ?? -1) >= n));
+    check(`${name}: restart counts went from ${old.join(', ')} to ${now.join(', ')}`, right);
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      arch: { type: 'string' },
+      containerd: { type: 'string' },
+      keep: { type: 'boolean' },
+      here: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help === true) {
+    process.stdout.write(HELP);
+    return;
+  }
+  if (values.here === true) return tryHere({ say, show, script });
+  const own: Arch = process.arch === 'x64' ? 'amd64' : 'arm64';
+  const arch = (values.arch ?? own) as Arch;
+  if (arch !== 'amd64' && arch !== 'arm64') throw new Error('--arch is amd64 or arm64');
+  const containerd = (values.containerd ?? '1.7') as Containerd;
+  if (containerd !== '1.7' && containerd !== '2') throw new Error('--containerd is 1.7 or 2');
+  say(`building limpet for ${arch}`);
+  await script('build.ts', '--arch', arch === 'amd64' ? 'x64' : 'arm64');
+  const name = `try-${arch}-${process.pid}`;
+  say(`booting a virtual board: ${arch}, containerd ${containerd}`);
+  const forwards = [{ host: 0, guest: 8080 }];
+  const node = await up({ name, arch, containerd, forwards, say });
+  const end = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => end.abort(new Error(`ended by ${signal}`)));
+  }
+  const interrupted = new Promise<never>((_, reject) => {
+    end.signal.addEventListener('abort', () => reject(end.signal.reason as Error));
+  });
+  try {
+    await Promise.race([mainJob(node), interrupted]);
+    say('all is as it should be');
+  } finally {
+    if (values.keep === true) {
+      say(`the board is left running. Get in: scripts/virtual-node ssh ${name}`);
+      say(`End it: scripts/virtual-node down ${name}`);
+    } else {
+      say('ending the board and removing its disk');
+      await node.down();
+    }
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`scripts/try: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}
