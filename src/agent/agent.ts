@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { systemClock } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
+import { faultOf } from '../base/failure.ts';
 import { createLog } from '../base/log.ts';
 import type { Log } from '../base/log.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -29,11 +30,13 @@ import { Holds } from './holds.ts';
 import { createImages } from './images.ts';
 import { createLocalApi } from './local-api.ts';
 import { Looks } from './looks.ts';
+import type { Everything } from './looks.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import { createMemoryRelease } from './memory.ts';
 import { createNodeCgroup } from './node-cgroup.ts';
 import type { AgentOptions } from './options.ts';
 import { orphansOf } from './orphans.ts';
+import { removeDeadLogLinks, removeForgottenPods } from './pod-files.ts';
 import type { PodPaths } from './pod-files.ts';
 import { pullRecords } from './pull-records.ts';
 import type { RuntimeState } from './runtime-watch.ts';
@@ -139,6 +142,7 @@ function connect(options: AgentOptions, base: Foundation, stack: AsyncDisposable
       memoryBytes,
       onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
       onEvent,
+      log,
     }),
     lookSeq: () => looks.seq,
     onEvent,
@@ -160,6 +164,7 @@ function connect(options: AgentOptions, base: Foundation, stack: AsyncDisposable
     message: `waiting for the container runtime at ${options.runtimeEndpoint}`,
   });
   const unknown = new Set<string>();
+  let swept = false;
   let manifestErrors: NodeReport['manifestErrors'] = [];
 
   return {
@@ -184,6 +189,7 @@ function connect(options: AgentOptions, base: Foundation, stack: AsyncDisposable
         clock,
         log,
         nodeName: options.nodeName,
+        previous: store.pods().flatMap(({ pod, source }) => (source === 'file' ? [pod] : [])),
         signal,
         onChange: (result) => {
           manifestErrors = result.errors;
@@ -210,6 +216,9 @@ function connect(options: AgentOptions, base: Foundation, stack: AsyncDisposable
             for (const [uid, view] of everything.views) turns.post(uid, { type: 'Looked', view });
             const orphans = orphansOf(everything, (uid) => turns.workers.has(uid), clock);
             keepOrEnd(orphans, store, turns, unknown, log);
+            if (swept) return;
+            swept = true;
+            void sweep(paths, store, turns, everything, log, signal);
           },
         },
         state,
@@ -253,6 +262,30 @@ async function storeAgain(
   }
 }
 
+/** Removes once, after the first look at everything, what former pods left on the disk. */
+async function sweep(
+  paths: PodPaths,
+  store: Store,
+  turns: Turns,
+  everything: Everything,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  if (wasLost(store)) return;
+  const isKnown = (uid: string) => turns.workers.has(uid) || everything.views.has(uid);
+  try {
+    await removeForgottenPods(paths, isKnown, signal);
+    await removeDeadLogLinks(paths);
+  } catch (error) {
+    log.warn('cannot remove what former pods left', { message: faultOf(error).message });
+  }
+}
+
+/** The store may not know of all that should run. */
+function wasLost(store: Store): boolean {
+  return store.opening.state === 'restored' || store.opening.state === 'rebuilt';
+}
+
 /** The containers whose logs grow. */
 function* runningContainers(turns: Turns) {
   for (const { want, seen } of turns.workers.values()) {
@@ -270,7 +303,7 @@ function keepOrEnd(
   unknown: Set<string>,
   log: Log,
 ): void {
-  const lost = store.opening.state === 'restored' || store.opening.state === 'rebuilt';
+  const lost = wasLost(store);
   unknown.clear();
   for (const want of orphans) {
     const { namespace, name, uid } = want.pod.metadata;

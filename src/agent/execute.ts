@@ -2,7 +2,8 @@
  * Carries out the actions of the core. Every one may be repeated, since the agent can be killed
  * between an effect and its record. What goes wrong is a `Failure`; `turns.ts` hands it to the core.
  */
-import { Failure } from '../base/failure.ts';
+import { Failure, faultOf } from '../base/failure.ts';
+import type { Log } from '../base/log.ts';
 import { podCgroupParent } from '../kube/cgroup.ts';
 import type { ContainerStatusCri, PodSandboxConfig, RuntimeService } from '../kube/cri.ts';
 import type { NewEvent } from '../kube/event.ts';
@@ -42,6 +43,7 @@ export type ExecuteOptions = {
   readonly memoryBytes: number;
   readonly onView: (worker: Worker, view: Awaited<ReturnType<Looks['look']>>) => void;
   readonly onEvent: (event: NewEvent) => void;
+  readonly log: Log;
 };
 
 type Execute = (worker: Worker, action: Action, signal: AbortSignal) => Promise<ActionResult>;
@@ -71,6 +73,8 @@ export function createExecute(context: ExecuteOptions): Execute {
       },
     });
     for (const { reason, message } of notes) {
+      // A node without a cluster has no cluster's DNS to miss.
+      if (reason === 'MissingClusterDNS' && source !== 'api') continue;
       context.onEvent({ type: 'Warning', reason, message, object: objectOf(worker.want) });
     }
     return config;
@@ -87,6 +91,9 @@ export function createExecute(context: ExecuteOptions): Execute {
       (c) => c.name === name,
     );
     if (container === undefined) throw new Failure('InvalidArgument', `no container ${name}`);
+    const imageUser = imageUsers.get(imageRef);
+    // Never guess: an image that asks for a user must not run as root.
+    if (imageUser === undefined) throw new Failure('NotFound', `the image ${imageRef} is unknown`);
     const ips = currentSandbox(worker.seen)?.ips ?? [];
     const { clusterDomain } = context.options;
     const terminationLogPath = await createTerminationLog(context.paths, pod, container, attempt);
@@ -95,11 +102,12 @@ export function createExecute(context: ExecuteOptions): Execute {
       container,
       attempt,
       imageRef,
-      imageUser: imageUsers.get(imageRef) ?? { username: '' },
+      imageUser,
       volumePaths: volumePaths.get(worker) ?? {},
       etcHostsPath: await writeHostsFile(context.paths, pod, { ips, clusterDomain }),
       ...(terminationLogPath !== undefined && { terminationLogPath }),
       sandboxIPs: ips,
+      swapControlled: context.nodeCgroup.hasSwapControl(),
       memoryCapacityBytes: context.memoryBytes,
       ...(deletion !== undefined && { deletionGraceSeconds: deletion.graceSeconds }),
     });
@@ -173,7 +181,12 @@ export function createExecute(context: ExecuteOptions): Execute {
         await first(worker, signal, () => runtime.startContainer(action.id, signal)).catch(
           worded(REASON.runContainerError),
         );
-        await linkContainerLog(paths, pod, action.name, action.attempt, action.id);
+        await linkContainerLog(paths, pod, action.name, action.attempt, action.id).catch(
+          (error: unknown) => {
+            // The container runs; only log collectors miss something.
+            context.log.warn('cannot link a log', { message: faultOf(error).message });
+          },
+        );
         return OK;
       case 'StopContainer':
         await runtime.stopContainer(action.id, action.graceSeconds, signal);

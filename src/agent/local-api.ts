@@ -3,13 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import type { Random } from '../base/random.ts';
 import { formatProblem } from '../kube/manifest-node.ts';
-import type {
-  DeleteReport,
-  Finding,
-  LocalApi,
-  NodeReport,
-  PodReport,
-} from '../server/api.ts';
+import type { DeleteReport, Finding, LocalApi, NodeReport, PodReport } from '../server/api.ts';
 import { ApiError } from '../server/api.ts';
 import { decideApply } from '../source/apply.ts';
 import { readManifest } from '../source/read-manifest.ts';

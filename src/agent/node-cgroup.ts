@@ -1,4 +1,6 @@
 /** The cgroups of this node's pods, opened once the runtime has told its cgroup driver. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import { createSystemd } from '../cgroup/systemd.ts';
@@ -11,6 +13,8 @@ export type NodeCgroup = {
   driver(): CgroupDriver;
   /** Asks the runtime for its driver, and makes the cgroups that all pods share. */
   open(signal: AbortSignal): Promise<void>;
+  /** Whether the kernel can keep pods from swapping. */
+  hasSwapControl(): boolean;
   /** Fails with `Unavailable` before `open`. */
   pods(): Cgroups;
 };
@@ -36,6 +40,10 @@ export function createNodeCgroup(
       });
       await opened.ensureNode(0, signal);
       cgroups = opened;
+    },
+    hasSwapControl: () => {
+      const path = cgroups?.podCgroup('Guaranteed', '').path;
+      return path !== undefined && existsSync(join(dirname(path), 'memory.swap.max'));
     },
     pods: () => {
       if (cgroups === undefined) {
