@@ -6,6 +6,7 @@
  * kernel writes to the card again and again. The file must never be opened by other means while it
  * is open here, since closing any descriptor of it drops the lock of the whole process (POSIX).
  */
+import { statSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { errnoOf, Failure, type FailureCode } from '../base/failure.ts';
 
@@ -84,6 +85,8 @@ export function openDatabase(
  * it: to be asked before its log is judged or its files are moved.
  */
 export function refuseInUse(path: string, nativeBinding?: NativeBinding): void {
+  // Opening a fifo would wait for ever.
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return;
   let database: Sqlite | undefined;
   try {
     database = connect(path, { readonly: true, fileMustExist: true }, nativeBinding);

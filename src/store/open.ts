@@ -90,7 +90,9 @@ export function openStore(directory: string, options: StoreOptions): Store {
     let uncertain = tables.uncertain();
     try {
       const mend = (): Reconciled => {
-        const result = reconcile(opened.database, tables, copies, wallMs, log);
+        const result = reconcile(opened.database, tables, copies, {
+          ...{ replaced: REPLACED.includes(opened.state), wallMs, log },
+        });
         uncertain = [...new Set([...uncertain, ...result.withoutLedger])];
         tables.setUncertain(uncertain);
         tables.setOpen(true);
@@ -133,8 +135,8 @@ function openOrRestore(
   const { wallMs } = clock.now();
   let aside: string | undefined;
   if (databaseFiles(path).length > 0) {
-    refuseInUse(path, nativeBinding);
-    aside = setAside(directory, path, wallMs);
+    if (found.open === undefined) refuseInUse(path, nativeBinding);
+    aside = setAside(directory, path, wallMs, found.open);
   }
   const { backup, salvaged } = makeReplacement(directory, path, {
     ...{ stale: found.stale, wallMs, log, nativeBinding },
@@ -156,6 +158,8 @@ type Unusable = {
   readonly problem: string;
   /** What can still be read of it may be older than what was acknowledged. */
   readonly stale: boolean;
+  /** The damaged database, open. */
+  readonly open?: Sqlite;
 };
 
 /** The database that is there, or a new one on a first start, or what is wrong with it. */
@@ -186,8 +190,11 @@ function openFound(
     }
     return { database, ...stateOf(path, isNew, clean) };
   } catch (error) {
+    if (isDamage(error)) {
+      const open = database === undefined ? {} : { open: database };
+      return { problem: (error as Error).message, stale: false, ...open };
+    }
     if (database !== undefined) closeQuietly(database);
-    if (isDamage(error)) return { problem: (error as Error).message, stale: false };
     throw error;
   }
 }
@@ -301,6 +308,7 @@ function openingOf(opened: Opened, reconciled: Reconciled, uncertain: readonly s
   };
 }
 
+const REPLACED: readonly Opening['state'][] = ['restored', 'rebuilt'];
 const NOTHING: Reconciled = { pods: [], deletions: [], quarantined: [], withoutLedger: [] };
 
 function tell(opening: Opening, directory: string, log: Log): void {

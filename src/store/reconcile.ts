@@ -5,7 +5,13 @@
  */
 import type { Log } from '../base/log.ts';
 import type { Sqlite } from './database.ts';
-import { listPodFiles, readPodFile, writePodFile, type FiledPod } from './pod-file.ts';
+import {
+  listPodFiles,
+  readPodFile,
+  removePodFile,
+  writePodFile,
+  type FiledPod,
+} from './pod-file.ts';
 import { decodeLedger, decodePod, type LedgerRow, type PodRow, type StoredPod } from './rows.ts';
 import { podRowOf, type Tables } from './tables.ts';
 import type { Tombstones } from './tombstones.ts';
@@ -33,14 +39,19 @@ export function reconcile(
   database: Sqlite,
   tables: Tables,
   copies: SecondCopies,
-  wallMs: number,
-  log: Log,
+  options: {
+    /** The database is not the one that the copies were made of, so it may lack ended pods too. */
+    readonly replaced: boolean;
+    readonly wallMs: number;
+    readonly log: Log;
+  },
 ): Reconciled {
+  const { replaced, wallMs, log } = options;
   const podRows = tables.podRows();
   const badPods = badOf(podRows, decodePod);
   const badLedgers = badOf(tables.ledgerRows(), decodeLedger);
   const known = new Set(podRows.map(({ uid }) => uid));
-  const lost = lostPods(copies, known, log);
+  const lost = lostPods(copies, known, replaced, log);
   const deletions = podRows.filter(
     ({ uid, deletion }) => deletion === null && copies.tombstones.get(uid) !== undefined,
   );
@@ -83,11 +94,17 @@ export function reconcile(
   function insert(filed: FiledPod): void {
     const taken = tables.podRows().some(({ ord }) => ord === filed.order);
     const order = taken ? tables.lastOrder() + 1 : filed.order;
-    tables.insertPod(podRowOf({ ...filed, order }, wallMs));
+    const deletion = copies.tombstones.get(filed.pod.metadata.uid);
+    const ended = deletion === undefined ? {} : { deletion };
+    tables.insertPod(podRowOf({ ...filed, order, ...ended }, wallMs));
   }
 }
 
-/** Makes the second copies that are missing. A failure is only logged: the database has it all. */
+/**
+ * Makes the second copies that are missing and removes those that are left over, while a tombstone
+ * still tells them from pods that the database has lost. A failure is only logged: the database has
+ * it all.
+ */
 export function completeCopies(pods: readonly StoredPod[], copies: SecondCopies, log: Log): void {
   const { podsDirectory, tombstones } = copies;
   try {
@@ -99,6 +116,10 @@ export function completeCopies(pods: readonly StoredPod[], copies: SecondCopies,
     );
     if (podsDirectory === undefined) return;
     const filed = new Set(listPodFiles(podsDirectory));
+    const known = new Set(pods.map(({ pod }) => pod.metadata.uid));
+    for (const uid of filed) {
+      if (!known.has(uid) && tombstones.get(uid)) removePodFile(podsDirectory, uid);
+    }
     for (const stored of pods) {
       // The directory of a pod that is being deleted may just have been removed.
       if (stored.deletion !== undefined || filed.has(stored.pod.metadata.uid)) continue;
@@ -119,8 +140,16 @@ function badOf<R extends PodRow | LedgerRow>(
   });
 }
 
-/** Pods that have a file but neither row nor tombstone. */
-function lostPods(copies: SecondCopies, known: ReadonlySet<string>, log: Log): FiledPod[] {
+/**
+ * Pods that have a file but no row. One with a tombstone was being ended: in a replaced database it
+ * has to be, so that it is ended properly; else the file has merely outlived it by a moment.
+ */
+function lostPods(
+  copies: SecondCopies,
+  known: ReadonlySet<string>,
+  replaced: boolean,
+  log: Log,
+): FiledPod[] {
   const { podsDirectory, tombstones } = copies;
   if (podsDirectory === undefined) return [];
   let uids: readonly string[];
@@ -131,7 +160,7 @@ function lostPods(copies: SecondCopies, known: ReadonlySet<string>, log: Log): F
     return [];
   }
   return uids
-    .filter((uid) => !known.has(uid) && tombstones.get(uid) === undefined)
+    .filter((uid) => !known.has(uid) && (replaced || tombstones.get(uid) === undefined))
     .flatMap((uid) => tryRead(podsDirectory, uid, log) ?? [])
     .sort((a, b) => a.order - b.order);
 }

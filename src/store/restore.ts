@@ -61,20 +61,35 @@ export function databaseFiles(path: string): readonly string[] {
 
 /**
  * Moves a database with all its files to a new folder in `<directory>/set-aside` and returns that.
- * Nothing in there is ever deleted by limpet. Throws the system error.
+ * Nothing in there is ever deleted by limpet. `open` is the database if it is open still: to close
+ * it would bring the log into the damaged file, so it is copied first. Throws the system error.
  */
-export function setAside(directory: string, path: string, wallMs: number): string {
+export function setAside(directory: string, path: string, wallMs: number, open?: Sqlite): string {
   const root = join(directory, SET_ASIDE);
   mkdirSync(root, { recursive: true, mode: 0o700 });
   const places = readdirSync(root).map(placeOf);
   const folder = join(root, `${wallMs}-${Math.max(0, ...places) + 1}`);
   mkdirSync(folder, { mode: 0o700 });
   // The log goes first: after a power cut in between, it never stands beside another database.
-  for (const file of [...databaseFiles(path)].reverse()) {
-    renameSync(file, join(folder, basename(file)));
+  const files = databaseFiles(path).toReversed();
+  const move = (file: string) => renameSync(file, join(folder, basename(file)));
+  if (open === undefined) files.forEach(move);
+  else if (files.some((file) => statSync(file).size > MAX_SALVAGE_BYTES)) {
+    closeQuietly(open);
+    databaseFiles(path).toReversed().forEach(move);
+  } else {
+    for (const file of files) copyDurably(file, join(folder, basename(file)));
+    for (const changed of [folder, root, directory]) syncDirectory(changed);
+    closeQuietly(open);
+    for (const file of files) rmSync(file, { force: true });
   }
   for (const changed of [folder, root, directory]) syncDirectory(changed);
   return folder;
+}
+
+function copyDurably(from: string, to: string): void {
+  copyFileSync(from, to);
+  syncFile(to);
 }
 
 /** The number at the end of a folder's name: the clock may have gone back between two of them. */
@@ -164,7 +179,8 @@ function salvage(
     mkdirSync(copies, { mode: 0o700 });
     for (const suffix of ['', '-wal']) {
       const from = join(folder, name + suffix);
-      if (existsSync(from)) copyFileSync(from, join(copies, name + suffix));
+      const found = statSync(from, { throwIfNoEntry: false });
+      if (found?.isFile() === true) copyFileSync(from, join(copies, name + suffix));
     }
     return readWhatIsLeft(join(copies, name), nativeBinding);
   } catch (error) {

@@ -17,13 +17,15 @@ const MAGIC_BIG_ENDIAN = 0x377f0683;
 /** `lost`: acknowledged commits can't be read any more. */
 export type WalState = 'none' | 'sound' | 'lost';
 
-/** Throws the system error if the file is there and can't be read. */
+/** Throws the system error if something else than the file keeps it from being read. */
 export function lookAtWal(databasePath: string): WalState {
   let wal: Buffer;
   try {
     wal = readFileSync(`${databasePath}-wal`);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return 'none';
+    const code = errnoOf(error);
+    if (code === 'ENOENT') return 'none';
+    if (code === 'EISDIR' || code === 'EIO') return 'lost';
     throw error;
   }
   return judgeWal(wal);

@@ -1,8 +1,7 @@
 /** What the tests of the store share: a clock to be turned by hand, pods, ledgers, a directory. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import type { Clock, Now } from '../../src/base/clock.ts';
 import { createLog, type Log } from '../../src/base/log.ts';
 import type { NewEvent } from '../../src/kube/event.ts';
@@ -57,8 +56,16 @@ export function captureLog(): { readonly log: Log; readonly lines: string[] } {
 
 export type Place = { readonly directory: string; readonly podsDirectory: string };
 
-export function place(t: TestContext): Place {
-  const root = mkdtempSync(join(tmpdir(), 'limpet-store-'));
+/**
+ * A directory that goes when `t` ends: in memory, where syncing costs nothing, or on the disk where
+ * that is what is measured.
+ */
+export function place(
+  t: { after(end: () => void): void },
+  on: 'memory' | 'disk' = 'memory',
+): Place {
+  const parent = on === 'memory' && existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+  const root = mkdtempSync(join(parent, 'limpet-store-'));
   t.after(() => rmSync(root, { recursive: true, force: true }));
   return { directory: join(root, 'store'), podsDirectory: join(root, 'pods') };
 }
