@@ -1,5 +1,5 @@
 // Firmware images for virtual nodes: planned from firmware-images/, built once, kept in the cache.
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cached, cacheDirectory, exists, filesOf, keyOf, repository } from './cache.ts';
 import type { RootPlan } from './make-root.ts';
@@ -89,7 +89,8 @@ export async function image(
     ...code,
   ]);
   const key = keyOf([choice, inputs, authorizedKey]);
-  const name = `${choice.arch}-${choice.pages}-containerd-${choice.containerd}-${key}`;
+  const kind = `${choice.arch}-${choice.pages}-containerd-${choice.containerd}`;
+  const name = `${kind}-${key}`;
   const directory = await cached(
     'images',
     name,
@@ -97,10 +98,30 @@ export async function image(
       await require([...programsToBuild, ...programsToRun(choice.arch)], say);
       const plan = await planned(choice, recipe, machine, { kernel, authorizedKey, part, mirror });
       await build(plan, choice, say);
+      await prune(kind);
     },
     say,
   );
+  const now = new Date();
+  await utimes(directory, now, now);
   return { ...choice, key, sshKey, ...filesIn(directory) };
+}
+
+/** Deletes earlier images of a kind, save those that a machine stands on or that were just used. */
+async function prune(kind: string): Promise<void> {
+  const nodes = join(cacheDirectory(), 'nodes');
+  const states = await Promise.all(
+    (await readdir(nodes).catch(() => [])).map(
+      async (name) => await readFile(join(nodes, name, 'state.json'), 'utf8').catch(() => ''),
+    ),
+  );
+  const images = join(cacheDirectory(), 'images');
+  for (const name of await readdir(images)) {
+    const path = join(images, name);
+    const idleMs = Date.now() - (await stat(path)).mtimeMs;
+    const used = idleMs < 3_600_000 || states.some((state) => state.includes(`${path}/`));
+    if (name.startsWith(`${kind}-`) && !used) await rm(path, { recursive: true, force: true });
+  }
 }
 
 function filesIn(directory: string): Omit<Image, keyof ImageChoice | 'key' | 'sshKey'> {
@@ -162,7 +183,9 @@ async function build(
   const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
   let step = '';
   const onLine = (text: string): void => {
-    const found = /^I: (running apt-get update|downloading packages|extracting archives)/.exec(text);
+    const found = /^I: (running apt-get update|downloading packages|extracting archives)/.exec(
+      text,
+    );
     if (found?.[1] !== undefined && found[1] !== step) say(`  ${(step = found[1])}`);
   };
   await run(whole[0] ?? '', whole.slice(1), { env: { PATH }, timeoutMs: 1_800_000, onLine });

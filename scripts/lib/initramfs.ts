@@ -4,7 +4,12 @@ import { basename, join } from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 
-type Node = { readonly path: string; readonly mode: number; readonly body?: Uint8Array; readonly device?: readonly [number, number] };
+type Node = {
+  readonly path: string;
+  readonly mode: number;
+  readonly body?: Uint8Array;
+  readonly device?: readonly [number, number];
+};
 
 /**
  * Builds the initramfs from an extracted root.
@@ -18,7 +23,11 @@ export function initramfs(root: string, modules: readonly string[], init: string
     { path: 'dev/console', mode: 0o020600, device: [5, 1] },
     { path: 'bin/busybox', mode: 0o100755, body: readFileSync(join(root, 'usr/bin/busybox')) },
     { path: 'init', mode: 0o100755, body: readFileSync(init) },
-    { path: 'modules/order', mode: 0o100644, body: Buffer.from(order.map((path) => `${plain(path)}\n`).join('')) },
+    {
+      path: 'modules/order',
+      mode: 0o100644,
+      body: Buffer.from(order.map((path) => `${plain(path)}\n`).join('')),
+    },
     ...order.map((path) => ({
       path: `modules/${plain(path)}`,
       mode: 0o100644,
@@ -54,7 +63,10 @@ function inLoadOrder(tree: string, modules: readonly string[]): string[] {
   const pathOf = new Map<string, string>();
   for (const line of text.split('\n').filter((each) => each.includes(':'))) {
     const [path = '', rest = ''] = line.split(':');
-    needs.set(path, rest.split(' ').filter((each) => each !== ''));
+    needs.set(
+      path,
+      rest.split(' ').filter((each) => each !== ''),
+    );
     pathOf.set(plain(path).replace(/\.ko$/, '').replaceAll('-', '_'), path);
   }
   const builtIn = readFileSync(join(tree, 'modules.builtin'), 'utf8').replaceAll('-', '_');

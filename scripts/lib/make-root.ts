@@ -63,7 +63,8 @@ function extract(plan: RootPlan, root: string): void {
     (name) => `Package: ${name}\nPin: release n=${newer?.suite ?? ''}\nPin-Priority: 990\n`,
   );
   // All else of the newer suite is out of reach, even as a dependency.
-  const others = newer === undefined ? [] : [`Package: *\nPin: release n=${newer.suite}\nPin-Priority: 1\n`];
+  const others =
+    newer === undefined ? [] : [`Package: *\nPin: release n=${newer.suite}\nPin-Priority: 1\n`];
   writeFileSync(preferences, [...pins, ...others].join('\n'));
   const suites = [plan.suite, ...(newer === undefined ? [] : [newer.suite])];
   const args = [
@@ -162,15 +163,33 @@ function accounts(root: string): void {
     writeFileSync(join(root, path), lines.map((line) => `${line}\n`).join(''), { mode });
     chmodSync(join(root, path), mode);
   };
-  write('etc/passwd', users.map(([name, , ...rest]) => [name, 'x', ...rest].join(':')), 0o644);
-  write('etc/group', groups.map(([name, , ...rest]) => [name, 'x', ...rest].join(':')), 0o644);
-  write('etc/shadow', users.map(([name]) => `${name}:*:20000:0:99999:7:::`), 0o640);
-  write('etc/gshadow', groups.map(([name]) => `${name}:*::`), 0o640);
+  write(
+    'etc/passwd',
+    users.map(([name, , ...rest]) => [name, 'x', ...rest].join(':')),
+    0o644,
+  );
+  write(
+    'etc/group',
+    groups.map(([name, , ...rest]) => [name, 'x', ...rest].join(':')),
+    0o644,
+  );
+  write(
+    'etc/shadow',
+    users.map(([name]) => `${name}:*:20000:0:99999:7:::`),
+    0o640,
+  );
+  write(
+    'etc/gshadow',
+    groups.map(([name]) => `${name}:*::`),
+    0o640,
+  );
 }
 
 function certificates(root: string): void {
   const from = join(root, 'usr/share/ca-certificates/mozilla');
-  const all = readdirSync(from).filter((name) => name.endsWith('.crt')).sort();
+  const all = readdirSync(from)
+    .filter((name) => name.endsWith('.crt'))
+    .sort();
   mkdirSync(join(root, 'etc/ssl/certs'), { recursive: true });
   const bundle = all.map((name) => readFileSync(join(from, name), 'utf8')).join('');
   writeFileSync(join(root, 'etc/ssl/certs/ca-certificates.crt'), bundle);
@@ -194,7 +213,10 @@ function images(arch: Arch, root: string): void {
 export function appletsOf(program: Buffer): string[] {
   const start = program.indexOf('[\0[[\0');
   const names = program.toString('latin1', start, start + 16384).split('\0');
-  const applets = names.slice(0, names.findIndex((name) => !/^[a-z0-9_\[-]+$/.test(name)));
+  const applets = names.slice(
+    0,
+    names.findIndex((name) => !/^[a-z0-9_\[-]+$/.test(name)),
+  );
   if (start < 0 || !applets.includes('sleep') || !applets.includes('sh')) {
     throw new Error('found no table of applets in busybox');
   }

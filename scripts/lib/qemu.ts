@@ -81,7 +81,15 @@ function processor(machine: Pick<Machine, 'arch' | 'pages' | 'accel'>): string[]
     // Emulated, cmpxchg16b makes the guest's kernel fault twice in QEMU 7.2, so it must not be
     // offered; and Nehalem is the oldest processor on which all programs here run.
     const cpu = accel === 'kvm' ? 'host' : 'Nehalem,-cx16';
-    return ['qemu-system-x86_64', '-machine', 'q35,hpet=off,sata=off,smbus=off', '-accel', how, '-cpu', cpu];
+    return [
+      'qemu-system-x86_64',
+      '-machine',
+      'q35,hpet=off,sata=off,smbus=off',
+      '-accel',
+      how,
+      '-cpu',
+      cpu,
+    ];
   }
   // A Pi 4 has an A72; a Pi 5, whose kernel has 16 KiB pages, an A76. The A72 has no such pages.
   const emulated = machine.pages === '16k' ? 'cortex-a76' : 'cortex-a72';
@@ -167,7 +175,11 @@ export async function command(
     const lines = (text + chunk).split('\n');
     text = lines.pop() ?? '';
     for (const line of lines) {
-      const message = JSON.parse(line) as { id?: number; return?: unknown; error?: { desc: string } };
+      const message = JSON.parse(line) as {
+        id?: number;
+        return?: unknown;
+        error?: { desc: string };
+      };
       if (message.id !== 1) continue;
       if (message.error === undefined) resolve(message.return);
       else reject(new Error(`the monitor refused "${execute}": ${message.error.desc}`));

@@ -22,7 +22,9 @@ export function writeTar(entries: readonly TarEntry[]): Buffer {
     const body = kind === 'file' ? (entry.body ?? new Uint8Array()) : new Uint8Array();
     const mode = entry.mode ?? (kind === 'file' ? 0o644 : 0o755);
     const ids = { uid: entry.uid ?? 0, gid: entry.gid ?? 0 };
-    blocks.push(header({ path: entry.path, type: typeOf[kind], mode, target, ...ids }, body.length));
+    blocks.push(
+      header({ path: entry.path, type: typeOf[kind], mode, target, ...ids }, body.length),
+    );
     blocks.push(body, padding(body.length));
   }
   blocks.push(Buffer.alloc(1024));
@@ -33,7 +35,7 @@ export function writeTar(entries: readonly TarEntry[]): Buffer {
 export function readTar(archive: Buffer): Map<string, Buffer> {
   const files = new Map<string, Buffer>();
   let longName: string | undefined;
-  for (let at = 0; at + 512 <= archive.length; ) {
+  for (let at = 0; at + 512 <= archive.length;) {
     const text = (from: number, length: number): string =>
       archive.toString('utf8', at + from, at + from + length).replace(/\0.*$/s, '');
     const name = text(0, 100);
