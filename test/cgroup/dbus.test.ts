@@ -140,7 +140,7 @@ test('a slice is started, and stopping one that is not there is no failure', asy
 
 test('a refusal says what was asked and what systemd said', async () => {
   const path = join(dir, 'refusing');
-  await using peer = await systemdAt(path, () =>
+  await using _peer = await systemdAt(path, () =>
     answer(3, 2, NO_SUCH_UNIT, `${uint32(2)} 6e6f 00`),
   );
   const systemd = createSystemd(0, [{ path, bus: false }]);
