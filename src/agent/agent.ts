@@ -17,6 +17,7 @@ import { openLibc } from '../linux/libc.ts';
 import { createNotifier } from '../linux/notify.ts';
 import { bootId, cpuCount, memTotalBytes } from '../linux/proc.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
+import type { Pod } from '../kube/pod.ts';
 import type { Want } from '../pod/model.ts';
 import type { NodeReport } from '../server/api.ts';
 import { serveLocal } from '../server/local.ts';
@@ -166,6 +167,16 @@ function connect(options: AgentOptions, base: Foundation, stack: AsyncDisposable
   const unknown = new Set<string>();
   let swept = false;
   let manifestErrors: NodeReport['manifestErrors'] = [];
+  let manifestPods: readonly Pod[] | undefined;
+  const takeManifests = () => {
+    if (manifestPods === undefined) return;
+    try {
+      desired.setManifests(manifestPods);
+      manifestPods = undefined;
+    } catch (error) {
+      holds.set('store', fullHold(faultOf(error)));
+    }
+  };
 
   return {
     desired,
@@ -194,7 +205,9 @@ function connect(options: AgentOptions, base: Foundation, stack: AsyncDisposable
         onChange: (result) => {
           manifestErrors = result.errors;
           for (const error of result.errors) onEvent(manifestEvent(error));
-          if (result.synced) desired.setManifests(result.pods);
+          if (!result.synced) return;
+          manifestPods = result.pods;
+          takeManifests();
         },
       });
       const watch = watchRuntime(
@@ -239,7 +252,7 @@ function connect(options: AgentOptions, base: Foundation, stack: AsyncDisposable
         },
         signal,
       );
-      const again = storeAgain(turns, holds, clock, signal);
+      const again = storeAgain(turns, holds, takeManifests, clock, signal);
       await Promise.allSettled([manifests, watch, logs, again]);
       turns.stop(new Error('the agent is stopping'));
     },
@@ -253,12 +266,17 @@ const STORE_AGAIN_MS = 15_000;
 async function storeAgain(
   turns: Turns,
   holds: Holds,
+  takeManifests: () => void,
   clock: Clock,
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
     await clock.sleep(STORE_AGAIN_MS, signal);
-    if (holds.current?.reason.startsWith('NodeStorage') === true) turns.storeAgain();
+    if (!holds.has('store')) continue;
+    // If there is room again, one of these writes succeeds or there is nothing to write.
+    holds.set('store', undefined);
+    turns.storeAgain();
+    takeManifests();
   }
 }
 

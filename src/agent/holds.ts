@@ -15,6 +15,10 @@ export class Holds {
     return this.#holds.values().next().value;
   }
 
+  has(owner: HoldOwner): boolean {
+    return this.#holds.has(owner);
+  }
+
   set(owner: HoldOwner, hold: Hold | undefined): void {
     const before = this.#holds.get(owner);
     if (hold === before || (hold?.message === before?.message && hold?.reason === before?.reason)) {

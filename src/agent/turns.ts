@@ -9,7 +9,7 @@
  */
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Fault } from '../base/failure.ts';
-import { faultOf } from '../base/failure.ts';
+import { Failure, faultOf } from '../base/failure.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
 import { eventsOf } from '../pod/events.ts';
@@ -37,7 +37,7 @@ export type TurnsOptions = {
   readonly execute: (worker: Worker, action: Action, signal: AbortSignal) => Promise<ActionResult>;
   readonly lookSeq: () => number;
   readonly onEvent: (event: NewEvent) => void;
-  /** The pod is gone for good. */
+  /** The pod is gone for good. Throws a `Failure` when that can't be stored. */
   readonly onDone: (worker: Worker) => void;
   /** After each turn, with the pods that had one. */
   readonly onTurn: (workers: readonly Worker[]) => void;
@@ -60,6 +60,8 @@ export class Turns {
   readonly #options: TurnsOptions;
   readonly #workers = new Map<string, Worker>();
   readonly #woken = new Set<Worker>();
+  /** Those whose end could not be stored. */
+  readonly #unforgotten = new Set<Worker>();
   #hold: Hold | undefined;
   #scheduled = false;
   #stopped = false;
@@ -110,7 +112,8 @@ export class Turns {
   /** Tries again to store what could not be stored. */
   storeAgain(): void {
     for (const worker of this.#workers.values()) {
-      if (worker.seen.ledger !== worker.stored) this.post(worker.uid, { type: 'Tick' });
+      const isDue = worker.seen.ledger !== worker.stored || this.#unforgotten.has(worker);
+      if (isDue) this.post(worker.uid, { type: 'Tick' });
     }
   }
 
@@ -160,10 +163,21 @@ export class Turns {
       wakeAtMonoMs === undefined
         ? undefined
         : this.#options.clock.at(wakeAtMonoMs, () => this.post(worker.uid, { type: 'Tick' }));
-    if (done) {
-      worker.timer?.cancel();
-      this.#workers.delete(worker.uid);
+    if (done) this.#forget(worker);
+  }
+
+  #forget(worker: Worker): void {
+    worker.timer?.cancel();
+    this.#workers.delete(worker.uid);
+    try {
       this.#options.onDone(worker);
+      this.#unforgotten.delete(worker);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      // Nothing is left of it but its row; `storeAgain` tries again.
+      this.#workers.set(worker.uid, worker);
+      this.#unforgotten.add(worker);
+      this.#options.onStored(faultOf(error));
     }
   }
 

@@ -1,0 +1,156 @@
+/** Sharing, giving up and falling back of pulls; the pulls themselves are in test/node. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createImages } from '../../src/agent/images.ts';
+import type { PullRecords } from '../../src/agent/images.ts';
+import { createSlots } from '../../src/agent/slots.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { Failure } from '../../src/base/failure.ts';
+import type { Image, ImageService } from '../../src/kube/cri.ts';
+
+type Registry = {
+  readonly service: ImageService;
+  readonly local: Map<string, Image>;
+  readonly pulls: string[];
+  /** How the next pulls end. */
+  answer: (name: string, signal: AbortSignal) => Promise<void>;
+};
+
+function image(name: string): Image {
+  return {
+    id: `sha256:${name}`,
+    repoTags: [name],
+    repoDigests: [],
+    size: 1,
+    username: '',
+    pinned: false,
+  };
+}
+
+function registry(...present: readonly string[]): Registry {
+  const local = new Map(present.map((name) => [name, image(name)]));
+  const self: Registry = {
+    local,
+    pulls: [],
+    answer: () => Promise.resolve(),
+    service: {
+      imageStatus: (name) => Promise.resolve(local.get(name)),
+      pullImage: async (name, _sandbox, signal) => {
+        self.pulls.push(name);
+        await self.answer(name, signal);
+        local.set(name, image(name));
+        return `sha256:${name}`;
+      },
+      listImages: () => Promise.resolve([...local.values()]),
+      removeImage: (name) => Promise.resolve(void local.delete(name)),
+    },
+  };
+  return self;
+}
+
+function records(): PullRecords & { readonly open: Set<string> } {
+  const open = new Set<string>();
+  return {
+    open,
+    begin: (name) => void open.add(name),
+    finish: (name) => Promise.resolve(void open.delete(name)),
+    unfinished: () => [...open],
+    drop: (name) => void open.delete(name),
+  };
+}
+
+function imagesOf({ service }: Registry, kept = records()) {
+  const clock = systemClock('boot', () => 0);
+  return createImages({ service, slots: createSlots(2), clock, records: kept });
+}
+
+const never = new AbortController().signal;
+const offline = () => Promise.reject(new Failure('Unavailable', 'no route to host'));
+
+test('an image that is here is not pulled', async () => {
+  const here = registry('a');
+  const { note } = await imagesOf(here).ensure('a', 'IfNotPresent', 0, never);
+  assert.deepEqual(here.pulls, []);
+  assert.match(note, /already present on machine/);
+});
+
+test('one pull serves all who wait for it', async () => {
+  const here = registry();
+  const images = imagesOf(here);
+  const all = await Promise.all(
+    Array.from({ length: 5 }, () => images.ensure('a', 'IfNotPresent', 0, never)),
+  );
+  assert.deepEqual(here.pulls, ['a']);
+  assert.deepEqual(new Set(all.map(({ image: { id } }) => id)), new Set(['sha256:a']));
+});
+
+test('a pull goes on while one still waits, and ends with the last', async () => {
+  const here = registry();
+  let given: AbortSignal | undefined;
+  here.answer = (_name, signal) =>
+    new Promise((_, reject) => {
+      given = signal;
+      signal.addEventListener('abort', () => reject(signal.reason as Error));
+    });
+  const images = imagesOf(here);
+  const [one, two] = [new AbortController(), new AbortController()];
+  const first = images.ensure('a', 'IfNotPresent', 0, one.signal);
+  const second = images.ensure('a', 'IfNotPresent', 0, two.signal);
+  await new Promise((resolve) => setImmediate(resolve));
+  one.abort(new Error('first gave up'));
+  await assert.rejects(first, /first gave up/);
+  assert.equal(given?.aborted, false);
+  two.abort(new Error('second gave up'));
+  await assert.rejects(second, /second gave up/);
+  assert.equal(given?.aborted, true);
+});
+
+test('Never does not pull', async () => {
+  const here = registry();
+  await assert.rejects(imagesOf(here).ensure('a', 'Never', 0, never), (error: Failure) => {
+    assert.equal(error.reason, 'ErrImageNeverPull');
+    return true;
+  });
+  assert.deepEqual(here.pulls, []);
+});
+
+test('Always pulls, but offline the copy at hand is used', async () => {
+  const here = registry('a');
+  const images = imagesOf(here);
+  await images.ensure('a', 'Always', 0, never);
+  assert.deepEqual(here.pulls, ['a']);
+  here.answer = offline;
+  const { image: copy, note } = await images.ensure('a', 'Always', 0, never);
+  assert.equal(copy.id, 'sha256:a');
+  assert.match(note, /could not be pulled: no route to host/);
+});
+
+test('without a copy a failed pull fails, in the words of the kubelet', async () => {
+  const here = registry();
+  here.answer = offline;
+  await assert.rejects(imagesOf(here).ensure('a', 'Always', 0, never), (error: Failure) => {
+    assert.equal(error.reason, 'ErrImagePull');
+    assert.match(error.message, /no route to host/);
+    return true;
+  });
+});
+
+test('an image whose pull was cut short is removed, as its files may be empty', async () => {
+  const here = registry('a', 'b');
+  const kept = records();
+  kept.begin('a');
+  assert.deepEqual(await imagesOf(here, kept).repair(never), ['a']);
+  assert.deepEqual([...here.local.keys()], ['b']);
+  assert.deepEqual(kept.unfinished(), []);
+});
+
+test('a pull is on record from before it begins until it is safe', async () => {
+  const here = registry();
+  const kept = records();
+  here.answer = () => {
+    assert.deepEqual(kept.unfinished(), ['a']);
+    return Promise.resolve();
+  };
+  await imagesOf(here, kept).ensure('a', 'IfNotPresent', 0, never);
+  assert.deepEqual(kept.unfinished(), []);
+});
