@@ -69,6 +69,16 @@ export function createBudget(): Budget {
   };
 }
 
+/** The fields of a map; undefined of anything else. */
+export function mapOf({ value }: ManifestNode): ReadonlyMap<string, ManifestNode> | undefined {
+  return value instanceof Map ? (value as ReadonlyMap<string, ManifestNode>) : undefined;
+}
+
+/** The items of a list; undefined of anything else. */
+export function listOf({ value }: ManifestNode): readonly ManifestNode[] | undefined {
+  return Array.isArray(value) ? (value as readonly ManifestNode[]) : undefined;
+}
+
 /** What a node is, in words for people. */
 export function kindOf(node: ManifestNode): string {
   const { value } = node;
@@ -94,10 +104,7 @@ export function formatPath(path: Path): string {
 export function lineAt(root: ManifestNode, path: Path): number {
   let node = root;
   for (const part of path) {
-    const { value } = node;
-    let next: ManifestNode | undefined;
-    if (Array.isArray(value) && typeof part === 'number') next = value[part];
-    else if (value instanceof Map && typeof part === 'string') next = value.get(part);
+    const next = typeof part === 'number' ? listOf(node)?.[part] : mapOf(node)?.get(part);
     if (next === undefined) break;
     node = next;
   }

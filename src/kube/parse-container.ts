@@ -181,12 +181,8 @@ function readResourceList(parent: Fields, name: string): ResourceList {
   if (node === undefined) return {};
   const path = [...parent.path, name];
   const entries: [string, string][] = [];
-  const table = { type: name, carried: ['cpu', 'memory'], dropped: [], later: [], harmless: {} };
-  const isMap = node.value instanceof Map;
-  const resources = isMap ? (node.value as Fields['map']) : new Map();
-  if (!isMap) openFields(parent.report, node, path, table);
-  const fields: Fields = { report: parent.report, path, map: resources };
-  for (const resource of resources.keys()) {
+  const fields = openFields(parent.report, node, path);
+  for (const resource of fields.map.keys()) {
     const quantity = readQuantity(fields, resource);
     if (resource === 'cpu' || resource === 'memory') {
       if (quantity !== undefined) entries.push([resource, quantity]);

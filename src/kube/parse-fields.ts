@@ -9,6 +9,8 @@ import {
   formatValue,
   kindOf,
   lineAt,
+  listOf,
+  mapOf,
   type ManifestNode,
   type Path,
   type Problem,
@@ -54,15 +56,20 @@ export type Fields = {
   readonly map: ReadonlyMap<string, ManifestNode>;
 };
 
-/** Opens a map; anything else is a problem and reads as an empty one. */
+/**
+ * Opens a map; anything else is a problem and reads as an empty one. Without a table the map may
+ * have any fields.
+ */
 export function openFields(
   report: Report,
   node: ManifestNode,
   path: Path,
-  table: FieldTable,
+  table?: FieldTable,
 ): Fields {
-  const map = asMap(report, node, path);
-  for (const [name, field] of map) checkField(report, table, name, field, [...path, name]);
+  const map = mapOf(node) ?? new Map<string, ManifestNode>();
+  if (mapOf(node) === undefined) report.add(path, `must be a map, not ${kindOf(node)}`);
+  if (table === undefined) return { report, path, map };
+  for (const [name, entry] of map) checkField(report, table, name, entry, [...path, name]);
   return { report, path, map };
 }
 
@@ -147,12 +154,6 @@ function editDistance(a: string, b: string): number {
   return above[b.length]!;
 }
 
-function asMap(report: Report, node: ManifestNode, path: Path): ReadonlyMap<string, ManifestNode> {
-  if (node.value instanceof Map) return node.value as ReadonlyMap<string, ManifestNode>;
-  report.add(path, `must be a map, not ${kindOf(node)}`);
-  return new Map<string, ManifestNode>();
-}
-
 /** The field's node, unless it is not there or null. */
 export function field(fields: Fields, name: string): ManifestNode | undefined {
   const node = fields.map.get(name);
@@ -173,13 +174,13 @@ export function readItems(fields: Fields, name: string): readonly Item[] {
   const node = field(fields, name);
   if (node === undefined) return [];
   const path = [...fields.path, name];
-  if (!Array.isArray(node.value)) {
+  const items = listOf(node);
+  if (items === undefined) {
     fields.report.add(path, `must be a list, not ${kindOf(node)}`, {
       remedy: 'begin each item with "- "',
     });
     return [];
   }
-  const items = node.value as readonly ManifestNode[];
   return items.map((item, index) => ({ node: item, path: [...path, index] }));
 }
 
@@ -207,13 +208,15 @@ function asText(
     report.add(path, 'must not contain a NUL character');
     return undefined;
   }
-  const scalar = typeof value === 'number' || typeof value === 'boolean';
-  const written = source ?? String(value as Scalarish);
-  const remedy = hidden ? 'write it in quotes' : `write it in quotes: ${formatValue(written)}`;
-  report.add(path, `must be text, not ${kindOf(node)}`, scalar ? { remedy } : {});
+  const message = `must be text, not ${kindOf(node)}`;
+  if (typeof value === 'number' || typeof value === 'boolean') {
+    const written = formatValue(source ?? String(value));
+    report.add(path, message, { remedy: `write it in quotes${hidden ? '' : `: ${written}`}` });
+  } else {
+    report.add(path, message);
+  }
   return undefined;
 }
-type Scalarish = string | number | boolean;
 
 /** A list of texts; undefined when it is not there. */
 export function readTexts(fields: Fields, name: string): readonly string[] | undefined {
@@ -233,7 +236,7 @@ export function readTextMap(
   if (node === undefined) return undefined;
   const path = [...fields.path, name];
   const entries: [string, string][] = [];
-  for (const [key, value] of asMap(fields.report, node, path)) {
+  for (const [key, value] of openFields(fields.report, node, path).map) {
     const text = asText(fields.report, value, [...path, key], false);
     if (text !== undefined) entries.push([key, text]);
   }

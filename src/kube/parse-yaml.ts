@@ -6,9 +6,15 @@
  * The library's own conversion is not used: it looks for duplicate keys in quadratic time and
  * does not count what merge keys copy.
  */
-import type { Alias, Document, Node, Pair, Scalar, YAMLMap, YAMLSeq } from 'yaml';
+import type { Alias, Document, Node, Pair, YAMLMap, YAMLSeq } from 'yaml';
 import { LIMITS } from '../base/limits.ts';
-import { ManifestSyntaxError, type Budget, type ManifestNode } from './manifest-node.ts';
+import {
+  listOf,
+  ManifestSyntaxError,
+  mapOf,
+  type Budget,
+  type ManifestNode,
+} from './manifest-node.ts';
 import { duplicateKey } from './parse-json.ts';
 
 export type Yaml = Pick<
@@ -154,8 +160,8 @@ function convert(source: Source, node: Node, depth: number): ManifestNode {
     const items = (node as YAMLSeq<Node | Pair | null>).items;
     return { line, value: items.map((item) => convertItem(source, item, line, depth + 1)) };
   }
-  if (yaml.isMap(node)) return { line, value: convertMap(source, node as YAMLMap, depth) };
-  const { value, source: written } = node as Scalar;
+  if (yaml.isMap(node)) return { line, value: convertMap(source, node, depth) };
+  const { value, source: written } = node;
   if (typeof value === 'string') return { line, value };
   if (typeof value === 'number' || typeof value === 'boolean') {
     return written === undefined ? { line, value } : { line, value, source: written };
@@ -217,13 +223,12 @@ function convertMap(
 
 /** What a map says itself wins over what it merges, and an earlier merge over a later one. */
 function mergeInto(entries: Map<string, ManifestNode>, merged: ManifestNode, line: number): void {
-  const { value } = merged;
-  const maps = Array.isArray(value) ? (value as readonly ManifestNode[]) : [merged];
-  for (const map of maps) {
-    if (!(map.value instanceof Map)) {
+  for (const source of listOf(merged) ?? [merged]) {
+    const map = mapOf(source);
+    if (map === undefined) {
       throw new ManifestSyntaxError('merges ("<<") something that is not a map', line);
     }
-    for (const [key, node] of map.value as ReadonlyMap<string, ManifestNode>) {
+    for (const [key, node] of map) {
       if (!entries.has(key)) entries.set(key, node);
     }
   }
@@ -235,6 +240,8 @@ function isMergeKey(source: Source, key: Node | null): boolean {
 
 function keyText(source: Source, key: Node | null, line: number): string {
   const target = source.yaml.isAlias(key) ? source.targets.get(key) : key;
-  if (source.yaml.isScalar(target) && target.value !== null) return String(target.value);
+  const value: unknown = source.yaml.isScalar(target) ? target.value : undefined;
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
   throw new ManifestSyntaxError('has a field name that is not a word', line);
 }

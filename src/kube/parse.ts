@@ -8,6 +8,7 @@ import { FIELDS } from './field-tables.ts';
 import {
   createBudget,
   ManifestSyntaxError,
+  mapOf,
   type ManifestNode,
   type Problem,
 } from './manifest-node.ts';
@@ -131,18 +132,16 @@ function sameName(a: Pod, b: Pod): boolean {
 }
 
 function readObject(report: Report, item: Item): readonly Pod[] {
-  const { value } = item.node;
-  if (!(value instanceof Map)) {
+  const map = mapOf(item.node);
+  if (map === undefined) {
     const remedy = 'begin it with "apiVersion: v1" and "kind: Pod"';
     report.add(item.path, 'is no Kubernetes object', { remedy });
     return [];
   }
-  const fields: Fields = { report, path: item.path, map: value as Fields['map'] };
+  const fields: Fields = { report, path: item.path, map };
   const kind = readKind(fields);
   if (kind === undefined) return [];
-  if (kind === 'Pod') {
-    return [readWholePod(report, item)];
-  }
+  if (kind === 'Pod') return [readWholePod(report, item)];
   return readList(report, item, kind);
 }
 
@@ -156,11 +155,12 @@ function readWholePod(report: Report, item: Item): Pod {
 function readList(report: Report, item: Item, kind: string): readonly Pod[] {
   const fields = openFields(report, item.node, item.path, FIELDS.List);
   return readItems(fields, 'items').flatMap((entry) => {
-    const { value } = entry.node;
-    const typed = value instanceof Map && (value.has('kind') || value.has('apiVersion'));
+    const map = mapOf(entry.node);
+    const typed = map?.has('kind') === true || map?.has('apiVersion') === true;
     if (kind === 'PodList' && !typed) return [readWholePod(report, entry)];
-    const isList = value instanceof Map && /List$/.test(String(value.get('kind')?.value));
-    if (!isList) return readObject(report, entry);
+    const entryKind = map?.get('kind')?.value;
+    if (typeof entryKind !== 'string' || !entryKind.endsWith('List'))
+      return readObject(report, entry);
     report.add([...entry.path, 'kind'], 'is a list within a list');
     return [];
   });

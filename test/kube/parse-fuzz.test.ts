@@ -13,13 +13,14 @@ import { decodeManifest, parseManifest, type ParseResult } from '../../src/kube/
 const FOLDER = new URL('../manifests/', import.meta.url);
 const SEEDS = readdirSync(FOLDER).map((name) => readFileSync(new URL(name, FOLDER), 'utf8'));
 
-/** Milliseconds for one text: measured to be at most 400 on one slow core with others busy. */
-const PATIENCE_MS = 5000;
+/** Milliseconds of processor for one text: at most 400 when measured, and once it was 15,000. */
+const PATIENCE_MS = 3000;
 
 function parse(text: string): ParseResult {
-  const began = performance.now();
+  const began = process.cpuUsage();
   const result = parseManifest(text, yaml);
-  const tookMs = performance.now() - began;
+  const { user, system } = process.cpuUsage(began);
+  const tookMs = (user + system) / 1000;
   assert.ok(tookMs < PATIENCE_MS, `took ${tookMs} ms: ${text.slice(0, 100)}`);
   if (result.problems.length === 0) {
     assert.ok(result.pods.length > 0, 'neither a pod nor a problem');
@@ -97,19 +98,23 @@ function mutate(text: string, random: Random): string {
 test('thousands of damaged manifests give pods or problems, and nothing else', () => {
   const random = seededRandom(20261121);
   const counts = { pods: 0, problems: 0 };
-  for (let round = 0; round < 3000; round += 1) {
+  for (let round = 0; round < 2000; round += 1) {
     let text = pick(random, SEEDS);
     for (let change = 0; change <= random.next() * 4; change += 1) text = mutate(text, random);
     const { problems } = parse(text);
     counts[problems.length === 0 ? 'pods' : 'problems'] += 1;
   }
   // Both ways are well trodden, or the mutations prove nothing.
-  assert.ok(counts.pods > 150 && counts.problems > 600, JSON.stringify(counts));
+  assert.ok(counts.pods > 100 && counts.problems > 400, JSON.stringify(counts));
 });
+
+type Tree = Record<string | number, unknown>;
 
 test('values of every kind in every field give pods or problems', () => {
   const values = [null, true, 0, -1, 1.5, 1e300, '', 'x', '\0', [], [null], [[]], {}, { x: 1 }];
-  const seeds = SEEDS.flatMap((text) => yaml.parseAllDocuments(text).map((one) => one.toJS()));
+  const seeds = SEEDS.flatMap((text) =>
+    yaml.parseAllDocuments(text).map((one) => one.toJS() as unknown),
+  );
   let changed = 0;
   for (const seed of seeds) {
     const places: (string | number)[][] = [];
@@ -117,14 +122,14 @@ test('values of every kind in every field give pods or problems', () => {
       if (typeof node !== 'object' || node === null) return;
       for (const key of Array.isArray(node) ? node.keys() : Object.keys(node)) {
         places.push([...path, key]);
-        walk((node as Record<string | number, unknown>)[key], [...path, key]);
+        walk((node as Tree)[key], [...path, key]);
       }
     };
     walk(seed, []);
     for (const place of places) {
       for (const value of values) {
         const copy = structuredClone(seed);
-        const parent = place.slice(0, -1).reduce((node, key) => node[key], copy);
+        const parent = place.slice(0, -1).reduce((node, key) => (node as Tree)[key], copy) as Tree;
         parent[place.at(-1)!] = value;
         parse(JSON.stringify(copy));
         changed += 1;
