@@ -1,0 +1,27 @@
+/** What the agent has stored: synced when it says so, with an older backup beside it. */
+import type { Ledger, Want } from '../../src/pod/model.ts';
+
+export class Disk {
+  readonly desired = new Map<string, Want>();
+  readonly ledgers = new Map<string, Ledger>();
+  #backup = new Map<string, Ledger>();
+  isFull = false;
+  /** No wall time before this can be true. */
+  floorMs = 0;
+
+  storeLedger(uid: string, ledger: Ledger, wallMs: number): void {
+    this.ledgers.set(uid, ledger);
+    this.floorMs = Math.max(this.floorMs, wallMs);
+  }
+
+  backUp(): void {
+    this.#backup = new Map(this.ledgers);
+  }
+
+  /** The ledgers are gone; the backup, if it is of any use, takes their place. */
+  loseLedgers(hasBackup: boolean): void {
+    const backup = new Map(hasBackup ? this.#backup : []);
+    this.ledgers.clear();
+    for (const [uid, ledger] of backup) if (this.desired.has(uid)) this.ledgers.set(uid, ledger);
+  }
+}

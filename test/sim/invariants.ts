@@ -1,0 +1,472 @@
+/**
+ * What has to hold at every step, whatever happens. Judged by what really happened in the world
+ * (processes that ran, signals that were sent, what was on the disk), not by what the core says.
+ * The numbers are those of the project's list of invariants, see README.md.
+ */
+import type { Action, Ledger, Now, Plan, Want } from '../../src/pod/model.ts';
+import type { Core, Worker } from './agent.ts';
+import { describeAction } from './agent.ts';
+import { graceMsOf, isResting, policyIn, roleIn, stampsOf, STARTS } from './expected.ts';
+import type { Blow, Process, World } from './world.ts';
+
+export class Violation extends Error {
+  readonly invariant: string;
+  readonly uid: string;
+
+  constructor(invariant: string, uid: string, message: string) {
+    super(message);
+    this.name = 'Violation';
+    this.invariant = invariant;
+    this.uid = uid;
+  }
+}
+
+/** What is remembered of one pod, beside the agent. */
+type History = {
+  want: Want;
+  readonly starts: Map<string, Process[]>;
+  /** Outcomes that were on the disk: `name/attempt` with exit code 0. */
+  readonly recordedZero: Set<string>;
+  /** The highest attempt that was on the disk, by container. */
+  readonly attempts: Map<string, number>;
+  /** Crash-loop: the least pause before the next start, and what it was computed from. */
+  readonly loops: Map<string, Loop>;
+  terminal: string | undefined;
+  /** Containers that ran and of which the runtime may have no true record any more. */
+  readonly evidenceLost: Set<string>;
+  isLedgerLost: boolean;
+  /** When the pod began to end, and which ending that was. */
+  endingMs: number;
+  endingKey: string | undefined;
+  /** When the agent first began to stop a container of the ending pod. */
+  stoppingMs: number | undefined;
+  /** The shortest grace that a deletion asked for. */
+  deletionGraceMs: number;
+  /** When effects began, within the last minute. */
+  begun: number[];
+  isForgotten: boolean;
+};
+type Loop = { delayMs: number; readonly startedMs: number };
+
+export type InvariantPorts = {
+  readonly world: World;
+  readonly core: Core;
+  nowMs(): number;
+  bootMs(): number;
+  isRefused(uid: string): boolean;
+};
+
+const FIRST_PAUSE_MS = 10_000;
+const MAX_PAUSE_MS = 300_000;
+const PAUSE_RESET_MS = 600_000;
+/** From the creation of a container to its start, at most. */
+const DELAY_MS = 30_000;
+/** Rounding of seconds and milliseconds. */
+const SLACK_MS = 1100;
+/** Effects begun for one pod within a minute of one life of the agent. */
+export const MAX_BEGUN_PER_MINUTE = 150;
+const MINUTE_MS = 60_000;
+const WALL_SHIFT_MS = 20 * 365 * 86_400_000;
+
+export class Invariants {
+  readonly #pods = new Map<string, History>();
+  readonly #ports: InvariantPorts;
+  #turns = 0;
+  /** The most effects of one pod in one minute, for the statistics. */
+  mostBegun = 0;
+
+  constructor(ports: InvariantPorts) {
+    this.#ports = ports;
+  }
+
+  // ---- what the world reports ----
+
+  acknowledged(want: Want): void {
+    const { uid } = want.pod.metadata;
+    const known = this.#pods.get(uid);
+    if (known !== undefined) {
+      known.want = want;
+      const graceMs = (want.deletion?.graceSeconds ?? Infinity) * 1000;
+      known.deletionGraceMs = Math.min(known.deletionGraceMs, graceMs);
+      return;
+    }
+    this.#pods.set(uid, {
+      ...{ want, starts: new Map(), recordedZero: new Set(), attempts: new Map() },
+      ...{ loops: new Map(), terminal: undefined, evidenceLost: new Set(), isLedgerLost: false },
+      ...{
+        endingMs: 0,
+        endingKey: undefined,
+        stoppingMs: undefined,
+        begun: [],
+        isForgotten: false,
+      },
+      deletionGraceMs: Infinity,
+    });
+  }
+
+  started(process: Process): void {
+    const { uid, name } = process;
+    const history = this.#of(uid);
+    const former = history.starts.get(name) ?? [];
+    this.#oneAtATime(process);
+    if (history.terminal !== undefined && !process.late) {
+      throw new Violation('I-02', uid, `${name} was started though the pod is ${history.terminal}`);
+    }
+    this.#atMostOnce(history, process, former);
+    this.#inOrder(history, process);
+    this.#notTooSoon(history, process, former);
+    history.starts.set(name, [...former, process]);
+  }
+
+  blow(process: Process, blow: Blow, worker: Worker | undefined): void {
+    const { uid, name } = process;
+    const history = this.#of(uid);
+    if (process.late || history.isForgotten) return;
+    const isEnding = worker?.seen.ledger.ending !== undefined;
+    if (!isEnding) this.#onlyStrays(history, process, blow);
+    if (blow.signal === 'TERM') return this.#sidecarsLast(history, process, isEnding);
+    const sinceMs = this.#ports.nowMs() - (process.termMs ?? this.#ports.nowMs());
+    // A stop that was on its way before the pod began to end.
+    const isStray = !isEnding || (process.termMs ?? Infinity) < history.endingMs + SLACK_MS / 10;
+    const grace = isStray ? graceMsOf(history.want) : this.#graceMs(history, worker!);
+    // Sidecars share what the others left of the grace.
+    const sharedMs = this.#ports.nowMs() - (history.stoppingMs ?? Infinity);
+    const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
+    const isShared = isSidecar || process.isStopLost === true;
+    const least = isStray
+      ? Math.min(grace, history.deletionGraceMs)
+      : isShared && sharedMs >= grace - SLACK_MS
+        ? Math.min(grace, 2000)
+        : grace;
+    if (sinceMs < least - SLACK_MS) {
+      throw new Violation(
+        'I-11',
+        uid,
+        `${name} got SIGKILL by ${blow.by} ${sinceMs} ms after SIGTERM, grace ${grace} ms`,
+      );
+    }
+  }
+
+  ended(process: Process): void {
+    if (process.ended?.cause !== 'power') return;
+    // A power cut is no failure: the next start may come at once.
+    const loop = this.#of(process.uid).loops.get(process.name);
+    if (loop !== undefined) loop.delayMs = 0;
+  }
+
+  evidenceLost(uid: string, name: string): void {
+    const history = this.#pods.get(uid);
+    history?.evidenceLost.add(name);
+    if (history?.isLedgerLost === true) history.attempts.delete(name);
+  }
+
+  /** The ledgers were lost; `kept` are those that a backup brought back. */
+  ledgersLost(kept: ReadonlyMap<string, Ledger>): void {
+    for (const [uid, history] of this.#pods) {
+      if (history.isForgotten) continue;
+      history.isLedgerLost = true;
+      history.terminal = kept.get(uid)?.terminal?.phase;
+      history.recordedZero.clear();
+      history.attempts.clear();
+      history.loops.clear();
+      history.endingKey = undefined;
+      // What the runtime shows is the least that may be reported.
+      for (const c of this.#ports.world.containers.values()) {
+        if (c.uid !== uid || c.process === undefined) continue;
+        const most = Math.max(history.attempts.get(c.name) ?? 0, c.attempt);
+        history.attempts.set(c.name, most);
+      }
+    }
+  }
+
+  /** The agent starts: what it did before is no measure of its work any more. */
+  agentStarts(): void {
+    for (const history of this.#pods.values()) history.begun = [];
+  }
+
+  powerCut(): void {
+    for (const history of this.#pods.values()) {
+      history.stoppingMs = undefined;
+      for (const loop of history.loops.values()) loop.delayMs = 0;
+    }
+  }
+
+  /** A pod was dropped that nobody had been promised. */
+  isKnown(uid: string): boolean {
+    return this.#pods.has(uid);
+  }
+
+  stored({ uid, viewMs }: Worker, ledger: Ledger): void {
+    const history = this.#of(uid);
+    const phase = ledger.terminal?.phase;
+    if (history.terminal !== undefined && history.terminal !== phase) {
+      throw new Violation('I-02', uid, `was ${history.terminal} for good, now ${phase}`);
+    }
+    history.terminal = phase;
+    for (const [name, most] of history.attempts) {
+      const attempt = ledger.containers[name]?.attempt ?? -1;
+      // A ledger that was lost is filled again by the first look.
+      if (attempt >= most || (history.isLedgerLost && viewMs < 0)) continue;
+      throw new Violation('I-06', uid, `${name}: restart count ${attempt} after ${most}`);
+    }
+    if (history.isLedgerLost && viewMs < 0) return;
+    for (const [name, { attempt, outcome }] of Object.entries(ledger.containers)) {
+      history.attempts.set(name, attempt);
+      if (outcome?.exitCode === 0) history.recordedZero.add(`${name}/${outcome.attempt}`);
+    }
+  }
+
+  begun({ uid, seen }: Worker, action: Action): void {
+    const history = this.#of(uid);
+    const nowMs = this.#ports.nowMs();
+    const isStop = action.type === 'StopContainer' && seen.ledger.ending !== undefined;
+    if (isStop) history.stoppingMs ??= nowMs;
+    const { begun } = history;
+    begun.push(nowMs);
+    while (begun[0]! < nowMs - MINUTE_MS) begun.shift();
+    this.mostBegun = Math.max(this.mostBegun, begun.length);
+    if (begun.length <= MAX_BEGUN_PER_MINUTE) return;
+    const what = describeAction(action);
+    throw new Violation('I-22', uid, `${begun.length} effects in a minute, now ${what}`);
+  }
+
+  forgotten({ uid, viewMs }: Worker): void {
+    const history = this.#of(uid);
+    history.isForgotten = true;
+    const { sandboxes, containers, volumes, podDirs, alive } = this.#ports.world;
+    const left = [
+      ...[...alive].filter((p) => p.uid === uid && !p.late).map((p) => `process ${p.name}`),
+      // What came up late, after the last look, is cleared away as belonging to nobody.
+      ...[...sandboxes.values()]
+        .filter((s) => s.uid === uid && s.readyMs < viewMs)
+        .map((s) => `sandbox ${s.id}`),
+      ...[...containers.values()].filter((c) => c.uid === uid).map((c) => `container ${c.id}`),
+      ...[...volumes].filter((v) => v.startsWith(`${uid}/`)).map((v) => `volume ${v}`),
+      ...[...podDirs].filter((d) => d === uid).map((d) => `directory ${d}`),
+    ];
+    if (history.want.deletion === undefined) {
+      throw new Violation('I-16', uid, 'was forgotten though nobody deleted it');
+    }
+    if (left.length > 0) {
+      throw new Violation('I-12', uid, `was forgotten and left ${left.join(', ')}`);
+    }
+  }
+
+  /** What was acknowledged and not ended must be on the disk. */
+  onDisk(desired: ReadonlyMap<string, Want>): void {
+    for (const [uid, { want, isForgotten }] of this.#pods) {
+      if (isForgotten) continue;
+      const kept = desired.get(uid);
+      if (kept === undefined) throw new Violation('I-16', uid, 'was acknowledged and is lost');
+      if (want.deletion !== undefined && kept.deletion?.graceSeconds !== want.deletion.graceSeconds)
+        throw new Violation('I-16', uid, 'its deletion was acknowledged and is lost');
+    }
+  }
+
+  // ---- what the core says ----
+
+  turn(worker: Worker, plan: Plan, now: Now): void {
+    const { uid, seen } = worker;
+    const history = this.#of(uid);
+    this.#soundPlan(worker, plan, now);
+    const { ending } = seen.ledger;
+    const endingKey = ending && `${ending.since.boot}/${ending.since.monoMs}`;
+    if (endingKey !== undefined && endingKey !== history.endingKey) {
+      history.endingKey = endingKey;
+      history.endingMs = this.#ports.nowMs();
+      this.#mayEnd(history, worker);
+    }
+    const oneMore = plan.start.find((action) => action.type === 'RunPodSandbox');
+    if (oneMore !== undefined) this.#noSecondSandbox(worker);
+    this.#turns += 1;
+    if (this.#turns % 8 === 0) this.#wallIsIgnored(worker, plan, now);
+  }
+
+  #graceMs(history: History, { seen }: Worker): number {
+    const isDeleted = seen.ledger.ending?.cause === 'deleted';
+    const specMs = isDeleted ? Infinity : graceMsOf(history.want);
+    return Math.min(specMs, history.deletionGraceMs);
+  }
+
+  #of(uid: string): History {
+    const history = this.#pods.get(uid);
+    if (history === undefined) throw new Violation('I-16', uid, 'nobody ordered this pod');
+    return history;
+  }
+
+  #soundPlan({ uid, seen, want, mailbox }: Worker, plan: Plan, now: Now): void {
+    const { start, wakeAtMonoMs, done } = plan;
+    const keys = new Set(Object.keys(seen.inFlight));
+    for (const action of start) {
+      if (keys.has(action.key)) {
+        throw new Violation('core', uid, `a second action with the key ${action.key}`);
+      }
+      keys.add(action.key);
+      if (seen.ledger.terminal !== undefined && STARTS.has(action.type)) {
+        throw new Violation('I-02', uid, `${describeAction(action)} in a pod that has ended`);
+      }
+    }
+    if (wakeAtMonoMs !== undefined && wakeAtMonoMs <= now.monoMs && start.length === 0) {
+      throw new Violation('I-22', uid, `asks to be woken ${now.monoMs - wakeAtMonoMs} ms ago`);
+    }
+    const waits = keys.size > 0 || wakeAtMonoMs !== undefined || mailbox.length > 0;
+    if (done || waits) return;
+    const { ledger, hold, waitFor } = seen;
+    const rests = want.deletion === undefined && ledger.terminal !== undefined;
+    const isHeld = ledger.admitted !== true || hold !== undefined || waitFor !== undefined;
+    if (rests || (ledger.ending === undefined && (isHeld || isResting(want, seen)))) return;
+    throw new Violation('I-22', uid, 'is stuck: something is to be done, and it waits for nothing');
+  }
+
+  /** Everything that was there when it last looked, or when its last attempt ended, is known. */
+  #noSecondSandbox({ uid, viewMs, sandboxEndedMs }: Worker): void {
+    const knownMs = Math.max(viewMs, sandboxEndedMs);
+    for (const s of this.#ports.world.sandboxes.values()) {
+      if (s.uid !== uid || s.status.state !== 'SANDBOX_READY' || s.readyMs >= knownMs) continue;
+      throw new Violation(
+        'I-01',
+        uid,
+        `runs a second sandbox beside ${s.id}, which was to be seen`,
+      );
+    }
+  }
+
+  /** Within one boot nothing depends on the wall clock. */
+  #wallIsIgnored({ uid, want, seen, mailbox }: Worker, plan: Plan, now: Now): void {
+    if (mailbox.length > 0 || stampsOf(seen.ledger).some((stamp) => stamp.boot !== now.boot))
+      return;
+    for (const shiftMs of [0, WALL_SHIFT_MS, -WALL_SHIFT_MS]) {
+      const other = this.#ports.core.plan(want, seen, { ...now, wallMs: now.wallMs + shiftMs });
+      if (JSON.stringify(other) === JSON.stringify(plan)) continue;
+      throw new Violation('I-17', uid, `another plan when the wall clock moves ${shiftMs} ms`);
+    }
+  }
+
+  // ---- judgements ----
+
+  #oneAtATime(process: Process): void {
+    const { uid, name } = process;
+    for (const other of this.#ports.world.alive) {
+      if (other === process || other.uid !== uid || other.name !== name) continue;
+      const where = `${other.containerId} in ${other.sandboxId}`;
+      throw new Violation('I-01', uid, `a second ${name} was started beside ${where}`);
+    }
+  }
+
+  #atMostOnce(history: History, process: Process, former: readonly Process[]): void {
+    const { uid, name } = process;
+    const policy = policyIn(history.want, name);
+    // With the ledger and the runtime's record both gone nobody can know.
+    const isUnknowable = history.isLedgerLost && history.evidenceLost.has(name);
+    if (isUnknowable) return;
+    if (policy === 'Never' && former.length > 0) {
+      throw new Violation(
+        'I-03',
+        uid,
+        `${name} was started ${former.length + 1} times under Never`,
+      );
+    }
+    if (policy !== 'OnFailure' || roleIn(history.want, name) === 'init') return;
+    const done = former.find((p) => history.recordedZero.has(`${name}/${p.attempt}`));
+    if (done !== undefined) {
+      throw new Violation('I-05', uid, `${name} was started again after exit 0 was recorded`);
+    }
+  }
+
+  #inOrder(history: History, process: Process): void {
+    const { uid, name, sandboxId } = process;
+    const { initContainers, restartPolicy } = history.want.pod.spec;
+    const role = roleIn(history.want, name);
+    const counts = (p: Process) => p.sandboxId === sandboxId || restartPolicy === 'Never';
+    if (history.isLedgerLost) return;
+    for (const init of initContainers) {
+      if (init.name === name) break;
+      const runs = history.starts.get(init.name) ?? [];
+      const isSidecar = init.restartPolicy === 'Always';
+      const isDone = isSidecar
+        ? runs.some((p) => p.sandboxId === sandboxId)
+        : runs.some((p) => counts(p) && p.ended?.exitCode === 0);
+      if (!isDone) throw new Violation('I-07', uid, `${name} was started before ${init.name}`);
+    }
+    if (role !== 'init') return;
+    const again = (history.starts.get(name) ?? []).find(
+      (p) => p.sandboxId === sandboxId && history.recordedZero.has(`${name}/${p.attempt}`),
+    );
+    if (again !== undefined) {
+      throw new Violation('I-07', uid, `init container ${name} runs again, it was done`);
+    }
+  }
+
+  /** The kubelet's pauses: none, 10 s, 20 s, … 300 s, over after ten minutes without a restart. */
+  #notTooSoon(history: History, process: Process, former: readonly Process[]): void {
+    const { uid, name } = process;
+    const nowMs = this.#ports.nowMs();
+    const last = former.at(-1);
+    const loop = history.loops.get(name);
+    if (last?.ended === undefined) return;
+    const { atMs, cause } = last.ended;
+    if (loop !== undefined && cause !== 'power' && atMs >= this.#ports.bootMs()) {
+      // The agent may have learned of the end long after it.
+      const isOver = nowMs - loop.startedMs > PAUSE_RESET_MS - DELAY_MS;
+      const pauseMs = nowMs - atMs;
+      if (!isOver && pauseMs < loop.delayMs - SLACK_MS) {
+        const message = `${name} was started ${pauseMs} ms after its end, not ${loop.delayMs}`;
+        throw new Violation('backoff', uid, message);
+      }
+      const next = isOver || loop.delayMs === 0 ? FIRST_PAUSE_MS : 2 * loop.delayMs;
+      const delayMs = Math.min(next, MAX_PAUSE_MS);
+      history.loops.set(name, { delayMs, startedMs: nowMs });
+      return;
+    }
+    const isCut = cause === 'power' || atMs < this.#ports.bootMs();
+    // The pause before this one may have been in a ledger that was lost.
+    const delayMs = isCut || history.isLedgerLost ? 0 : FIRST_PAUSE_MS;
+    history.loops.set(name, { delayMs, startedMs: nowMs });
+  }
+
+  /** Of a pod that goes on, only what is too much may be ended. */
+  #onlyStrays(history: History, process: Process, blow: Blow): void {
+    const { uid, name, sandboxId, containerId } = process;
+    const { sandboxes, containers } = this.#ports.world;
+    const ready = [...sandboxes.values()].filter(
+      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
+    );
+    if (ready.length !== 1 || ready[0]!.id !== sandboxId) return;
+    if (containers.get(containerId)?.status.state === 'CONTAINER_UNKNOWN') return;
+    const isOlder = [...containers.values()].some(
+      (c) => c.uid === uid && c.name === name && c.attempt > process.attempt,
+    );
+    if (isOlder || roleIn(history.want, name) === undefined) return;
+    const text = `${name} was running well and got SIG${blow.signal} by ${blow.by}`;
+    throw new Violation('I-20', uid, text);
+  }
+
+  #sidecarsLast(history: History, process: Process, isEnding: boolean): void {
+    const { uid, name } = process;
+    if (!isEnding || roleIn(history.want, name) !== 'sidecar') return;
+    const sidecars = history.want.pod.spec.initContainers.map((c) => c.name);
+    for (const other of this.#ports.world.alive) {
+      if (other.uid !== uid || other.name === name || other.late) continue;
+      const isLater = sidecars.indexOf(other.name) > sidecars.indexOf(name);
+      if (roleIn(history.want, other.name) === 'sidecar' && !isLater) continue;
+      throw new Violation('I-07', uid, `sidecar ${name} is stopped while ${other.name} runs`);
+    }
+  }
+
+  /** A pod ends because it was told to, or because it is done. */
+  #mayEnd({ want }: History, { uid, seen }: Worker): void {
+    const { ending, active } = seen.ledger;
+    const { activeDeadlineSeconds, containers } = want.pod.spec;
+    const isRunning = [...this.#ports.world.alive].some(
+      (p) => p.uid === uid && containers.some((c) => c.name === p.name) && !p.late,
+    );
+    const isRight =
+      (ending?.cause === 'deleted' && want.deletion !== undefined) ||
+      (ending?.cause === 'rejected' && this.#ports.isRefused(uid)) ||
+      (ending?.cause === 'completed' && !isRunning) ||
+      (ending?.cause === 'deadline' &&
+        activeDeadlineSeconds !== undefined &&
+        (active?.ms ?? 0) >= activeDeadlineSeconds * 1000);
+    if (!isRight) throw new Violation('I-20', uid, `ends as ${ending?.cause} without a reason`);
+  }
+}
