@@ -28,13 +28,13 @@ export type Clock = {
 };
 
 /**
- * Milliseconds from `stamp` to `now`, never negative. Within one boot it is exact. Across boots the
- * wall clock is all there is, and a board without a battery may have lost it: a clock that went
- * back counts as no time at all.
+ * Milliseconds from `stamp` to `now`, never negative. Within one boot it is exact. Across boots it
+ * is at least the time since `now`'s boot; what was before that only the wall clock could tell, and
+ * a board without a battery may have lost it: a clock that went back counts as no time at all.
  */
 export function sinceMs(stamp: Stamp, now: Now): number {
-  const passed = stamp.boot === now.boot ? now.monoMs - stamp.monoMs : now.wallMs - stamp.wallMs;
-  return Math.max(0, passed);
+  if (stamp.boot === now.boot) return Math.max(0, now.monoMs - stamp.monoMs);
+  return Math.max(0, now.monoMs, now.wallMs - stamp.wallMs);
 }
 
 /** The real clocks. `floorMs` is the earliest wall time that can be true (see the time floor). */
