@@ -61,6 +61,8 @@ export type ContainerLedger = {
   readonly outcome?: Outcome;
   /** Of the attempt before. */
   readonly lastOutcome?: Outcome;
+  /** When it got its SIGTERM as its pod ends, once that is sure: its grace counts from here. */
+  readonly stopping?: Stamp;
   /** Crash-loop backoff: what the next restart waits after a failure, and when it was set. */
   readonly backoff?: { readonly delayMs: number; readonly at: Stamp };
 };
@@ -74,7 +76,7 @@ export type Ledger = {
   readonly admitted?: boolean;
   readonly sandboxAttempt: number;
   readonly containers: Readonly<Record<string, ContainerLedger>>;
-  /** Set once when the pod begins to end; the grace counts from here. */
+  /** Set once when the pod begins to end. */
   readonly ending?: Ending;
   readonly terminal?: Terminal;
 };

@@ -2,11 +2,13 @@
  * What is to be done next for a pod: the difference between what is wanted and what is seen.
  * Total and pure; the order of its actions is stable. See model.ts for the contract.
  */
+import { sinceMs } from '../base/clock.ts';
 import type { Container } from '../kube/pod.ts';
-import type { Action, ContainerSeen, Ending, Now, Plan, SandboxSeen, Seen, Want } from './model.ts';
-import { graceLeftMs } from './reduce.ts';
+import type { Action, ContainerSeen, Now, Plan, SandboxSeen, Seen, Want } from './model.ts';
 import {
+  SIGNAL_SENT_MS,
   activeMs,
+  activeStoreMs,
   backoffLeftMs,
   currentSandbox,
   initIsDone,
@@ -54,6 +56,7 @@ export function plan(want: Want, seen: Seen, now: Now): Plan {
 /** Starts an action unless its key is busy or it failed so lately that it has to wait. */
 function propose(draft: Draft, action: Action): boolean {
   if (draft.seen.inFlight[action.key] !== undefined) return false;
+  if (draft.start.some(({ key }) => key === action.key)) return false;
   const retry = draft.seen.retries[action.key];
   if (retry !== undefined && retry.untilMonoMs > draft.now.monoMs) {
     wakeAt(draft, retry.untilMonoMs);
@@ -78,7 +81,10 @@ function planLife(draft: Draft): void {
   const { ledger } = seen;
   const deadline = want.pod.spec.activeDeadlineSeconds;
   if (deadline !== undefined && ledger.started !== undefined) {
-    wakeAt(draft, now.monoMs + Math.max(0, deadline * 1000 - activeMs(ledger, now)));
+    const leftMs = deadline * 1000 - activeMs(ledger, now);
+    const storeInMs =
+      activeStoreMs(deadline) - (ledger.active ? sinceMs(ledger.active.at, now) : 0);
+    wakeAt(draft, now.monoMs + Math.max(0, Math.min(leftMs, storeInMs)));
   }
   const fresh = isFresh(seen);
   if (!fresh) propose(draft, { type: 'Look', key: 'look' });
@@ -140,8 +146,16 @@ function clearStrays(draft: Draft, current: SandboxSeen | undefined): boolean {
     const type = sandbox.state === 'SANDBOX_READY' ? 'StopPodSandbox' : 'RemovePodSandbox';
     propose(draft, { type, key, id: sandbox.id });
   }
+  for (const container of seen.view?.containers ?? []) {
+    const gone = !seen.view?.sandboxes.some((s) => s.id === container.podSandboxId);
+    if (gone && container.state === 'CONTAINER_CREATED') removeContainer(draft, container);
+  }
   if (current !== undefined) removeOldContainers(draft);
   return clean;
+}
+
+function removeContainer(draft: Draft, { id, name }: ContainerSeen): void {
+  propose(draft, { type: 'RemoveContainer', key: `remove/${id}`, name, id });
 }
 
 function isOfLedger(draft: Draft, container: ContainerSeen): boolean {
@@ -160,8 +174,7 @@ function removeOldContainers(draft: Draft): void {
     const old = container.attempt < ledger.attempt - 1;
     const leftover = container.state === 'CONTAINER_CREATED' && container.attempt < ledger.attempt;
     if (!gaveUp && !old && !leftover) continue;
-    const { id, name } = container;
-    propose(draft, { type: 'RemoveContainer', key: `remove/${id}`, name, id });
+    removeContainer(draft, container);
   }
 }
 
@@ -231,7 +244,6 @@ function create(draft: Draft, container: Container, attempt: number, current: Sa
     const untilMonoMs = image?.backoff?.untilMonoMs ?? 0;
     if (untilMonoMs > now.monoMs) return wakeAt(draft, untilMonoMs);
     const key = `image/${imageName}`;
-    if (draft.start.some((action) => action.key === key)) return;
     propose(draft, { type: 'PullImage', key, image: imageName, policy: imagePullPolicy });
     return;
   }
@@ -249,6 +261,8 @@ function create(draft: Draft, container: Container, attempt: number, current: Sa
 function stop(draft: Draft, container: ContainerSeen, graceSeconds: number, why: string): void {
   const { id, name } = container;
   const message = `Stopping container ${name}: ${why}`;
+  // By then the signal is sent, and what is left of the grace is stored.
+  if (draft.seen.ledger.ending !== undefined) wakeAt(draft, draft.now.monoMs + SIGNAL_SENT_MS);
   propose(draft, {
     type: 'StopContainer',
     key: `container/${name}`,
@@ -291,6 +305,10 @@ function planEnd(draft: Draft): void {
     propose(draft, { type: 'RemovePodSandbox', key: `sandbox/${id}`, id });
   }
   if (sandboxes.length > 0) return;
+  // A power cut may have taken a sandbox's record and left those of its containers.
+  const containers = seen.view?.containers ?? [];
+  for (const container of containers) removeContainer(draft, container);
+  if (containers.length > 0) return;
   if (seen.setUp !== 'gone') {
     propose(draft, { type: 'TearDownPod', key: 'pod', final: true });
     return;
@@ -298,10 +316,24 @@ function planEnd(draft: Draft): void {
   draft.done = Object.keys(seen.inFlight).length === 0;
 }
 
-/** The grace that a stop gets now: what is left of the pod's, but never none unless asked for. */
-function graceSecondsOf(ending: Ending | undefined, now: Now): number {
+/**
+ * Seconds of grace that a container gets now. Those that are stopped together each have the pod's
+ * whole grace from their first signal on; sidecars share what the others left of it. It is never
+ * none unless asked for.
+ */
+function graceSecondsOf({ want, seen, now }: Draft, name: string): number {
+  const { ending, containers } = seen.ledger;
   if (ending === undefined) return MIN_GRACE_SECONDS;
-  const left = Math.ceil(graceLeftMs(ending, now) / 1000);
+  const own = containers[name]?.stopping;
+  let passedMs = own === undefined ? 0 : sinceMs(own, now);
+  if (roleOf(want, name) === 'sidecar') {
+    const endingMs = sinceMs(ending.since, now);
+    for (const { stopping } of Object.values(containers)) {
+      if (stopping === undefined) continue;
+      passedMs = Math.max(passedMs, Math.min(sinceMs(stopping, now), endingMs));
+    }
+  }
+  const left = Math.ceil(ending.graceSeconds - passedMs / 1000);
   return Math.max(left, Math.min(MIN_GRACE_SECONDS, ending.graceSeconds));
 }
 
@@ -310,20 +342,21 @@ function graceSecondsOf(ending: Ending | undefined, now: Now): number {
  * last to the first. True while something is alive.
  */
 function stopContainers(draft: Draft): boolean {
-  const { want, seen, now } = draft;
+  const { want, seen } = draft;
   const alive = (seen.view?.containers ?? []).filter(isAlive);
   if (alive.length === 0) return false;
   shortenStops(draft);
-  const graceSeconds = graceSecondsOf(seen.ledger.ending, now);
   const why = seen.ledger.ending?.reason ?? 'its pod is ending';
   const first = alive.filter((c) => roleOf(want, c.name) !== 'sidecar');
   if (first.length > 0) {
-    for (const container of first) stop(draft, container, graceSeconds, why);
+    for (const c of first) stop(draft, c, graceSecondsOf(draft, c.name), why);
     return true;
   }
+  // What is being started is not seen yet, and sidecars outlive it.
+  if (isBusy(draft, 'StartContainer')) return true;
   for (const { name } of want.pod.spec.initContainers.toReversed()) {
     const sidecars = alive.filter((c) => c.name === name);
-    for (const container of sidecars) stop(draft, container, graceSeconds, why);
+    for (const c of sidecars) stop(draft, c, graceSecondsOf(draft, c.name), why);
     if (sidecars.length > 0) return true;
   }
   return true;
@@ -331,14 +364,17 @@ function stopContainers(draft: Draft): boolean {
 
 const GRACE_SLACK_MS = 1500;
 
-/** Gives up stops whose grace is longer than what is left, so that a shorter one can follow. */
+/** Sees to stops on their way: gives up those whose grace is longer than what is left, so that a shorter one can follow. */
 function shortenStops(draft: Draft): void {
   const { seen, now } = draft;
-  const { ending } = seen.ledger;
-  if (ending === undefined) return;
-  const allowedMs = graceSecondsOf(ending, now) * 1000;
+  if (seen.ledger.ending === undefined) return;
   for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
     if (action.type !== 'StopContainer') continue;
+    const allowedMs = graceSecondsOf(draft, action.name) * 1000;
+    const container = seen.ledger.containers[action.name];
+    if (container !== undefined && container.stopping === undefined) {
+      wakeAt(draft, sinceMonoMs + SIGNAL_SENT_MS);
+    }
     const leftMs = sinceMonoMs + action.graceSeconds * 1000 - now.monoMs;
     if (leftMs > allowedMs + GRACE_SLACK_MS) draft.cancel.push(action.key);
   }

@@ -23,7 +23,9 @@ import type {
   Want,
 } from './model.ts';
 import {
+  SIGNAL_SENT_MS,
   activeMs,
+  activeStoreMs,
   initWasPassed,
   isAlive,
   isFresh,
@@ -36,10 +38,11 @@ import {
 
 /** Folds one event into what is seen. */
 export function reduce(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
-  const next = settle(want, absorb(want, apply(want, seen, event, now), now), now);
-  const { active } = next.ledger;
-  const rebooted = active !== undefined && active.at.boot !== now.boot;
-  return next.ledger === seen.ledger && !rebooted ? next : withActive(want, next, now);
+  const settled = settle(want, absorb(want, apply(want, seen, event, now), now), now);
+  const next = noteStops(settled, now);
+  return next.ledger === seen.ledger && !isActiveDue(want, next, now)
+    ? next
+    : withActive(want, next, now);
 }
 
 function apply(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
@@ -181,11 +184,10 @@ function actionEnded(
   const flying = seen.inFlight[action.key];
   // An answer that comes twice, or for an action given up with a former life of the agent.
   if (flying === undefined || flying.action !== action) return seen;
-  const looksAtRuntime = action.type !== 'Look';
   const next: Seen = {
     ...seen,
     inFlight: without(seen.inFlight, action.key),
-    staleSeq: looksAtRuntime ? Math.max(seen.staleSeq, seq) : seen.staleSeq,
+    staleSeq: IN_RUNTIME.has(action.type) ? Math.max(seen.staleSeq, seq) : seen.staleSeq,
   };
   if (action.type === 'PullImage') {
     const image = imageAfter(seen.images[action.image], result, now);
@@ -193,7 +195,8 @@ function actionEnded(
   }
   if (!result.ok) {
     const retry = retryAfter(seen.retries[action.key], result.fault, now);
-    return bumpReserved({ ...next, retries: { ...seen.retries, [action.key]: retry } }, action);
+    const failed = { ...next, retries: { ...seen.retries, [action.key]: retry } };
+    return bumpReserved(graceAnew(failed, action, result.fault), action);
   }
   const done = { ...next, retries: without(seen.retries, action.key) };
   switch (action.type) {
@@ -208,6 +211,44 @@ function actionEnded(
     default:
       return done;
   }
+}
+
+/** Actions that change what a look at the runtime would show. */
+const IN_RUNTIME: ReadonlySet<Action['type']> = new Set([
+  'RunPodSandbox',
+  'StopPodSandbox',
+  'RemovePodSandbox',
+  'CreateContainer',
+  'StartContainer',
+  'StopContainer',
+  'RemoveContainer',
+]);
+
+/**
+ * A stop that has been on its way for a while has sent its signal: from then on what is left of
+ * the grace outlives the agent. Before that the agent may die and the signal never be sent.
+ */
+function noteStops(seen: Seen, now: Now): Seen {
+  let { ledger } = seen;
+  if (ledger.ending === undefined) return seen;
+  for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
+    const passedMs = now.monoMs - sinceMonoMs;
+    if (action.type !== 'StopContainer' || passedMs < SIGNAL_SENT_MS) continue;
+    const container = ledger.containers[action.name];
+    if (container === undefined || container.stopping !== undefined) continue;
+    const stopping = { ...now, monoMs: sinceMonoMs, wallMs: now.wallMs - passedMs };
+    ledger = withContainer(ledger, action.name, { ...container, stopping });
+  }
+  return ledger === seen.ledger ? seen : withLedger(seen, ledger);
+}
+
+/** A stop that failed may never have sent its signal: the process keeps its whole grace. */
+function graceAnew(seen: Seen, action: Action, fault: Fault): Seen {
+  if (action.type !== 'StopContainer' || fault.code === 'Cancelled') return seen;
+  const container = seen.ledger.containers[action.name];
+  if (container?.stopping === undefined) return seen;
+  const { stopping: _, ...rest } = container;
+  return withLedger(seen, withContainer(seen.ledger, action.name, rest));
 }
 
 /** The first retry after a second, then twice as long each time up to a minute. */
@@ -471,6 +512,18 @@ function terminalOf(want: Want, ledger: Ledger, ending: Ending, now: Now): Termi
   return { phase: 'Failed', at: now };
 }
 
+/** The active time is stored now and then, else each power cut would take it back to nothing. */
+function isActiveDue({ pod }: Want, { ledger }: Seen, now: Now): boolean {
+  const { active, terminal } = ledger;
+  const { activeDeadlineSeconds } = pod.spec;
+  if (active === undefined || terminal !== undefined || activeDeadlineSeconds === undefined) {
+    return false;
+  }
+  return (
+    active.at.boot !== now.boot || sinceMs(active.at, now) >= activeStoreMs(activeDeadlineSeconds)
+  );
+}
+
 /** Brings the active time up to date whenever the ledger is stored anyway. */
 function withActive(want: Want, seen: Seen, now: Now): Seen {
   const { ledger } = seen;
@@ -478,9 +531,4 @@ function withActive(want: Want, seen: Seen, now: Now): Seen {
     return seen;
   const ms = ledger.active === undefined ? 0 : activeMs(ledger, now);
   return withLedger(seen, { ...ledger, active: { ms, at: now } });
-}
-
-/** Milliseconds of the grace that are left. */
-export function graceLeftMs(ending: Ending, now: Now): number {
-  return Math.max(0, ending.graceSeconds * 1000 - sinceMs(ending.since, now));
 }

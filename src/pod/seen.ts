@@ -110,6 +110,14 @@ export function activeMs(ledger: Ledger, now: Now): number {
   return active.ms + (active.at.boot === now.boot ? sinceMs(active.at, now) : 0);
 }
 
+/** How often the active time is stored: each twentieth of the deadline, but not every minute. */
+export function activeStoreMs(deadlineSeconds: number): number {
+  return Math.max(60_000, (deadlineSeconds * 1000) / 20);
+}
+
+/** A stop that has been in flight this long has reached the process. */
+export const SIGNAL_SENT_MS = 1000;
+
 const FIRST_BACKOFF_MS = 10_000;
 export const MAX_BACKOFF_MS = 300_000;
 /** A container that ran this long before it failed starts over with the backoff. */
