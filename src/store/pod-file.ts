@@ -27,14 +27,16 @@ export function checkUid(uid: string): string {
 }
 
 /** Durable when it returns. Throws the system error. */
-export function writePodFile(podsDirectory: string, stored: FiledPod): void {
-  const { pod, source, order, specHash } = stored;
-  const directory = join(podsDirectory, checkUid(pod.metadata.uid));
-  const made = mkdirSync(directory, { recursive: true, mode: 0o750 });
-  const filed = { pod, source, order, specHash } satisfies FiledPod;
-  const check = crc32(JSON.stringify(filed));
-  writeFileDurably(join(directory, FILE_NAME), JSON.stringify({ check, filed }, null, 1));
-  if (made !== undefined) syncDirectory(podsDirectory);
+export function writePodFiles(podsDirectory: string, pods: readonly FiledPod[]): void {
+  let made = false;
+  for (const { pod, source, order, specHash } of pods) {
+    const directory = join(podsDirectory, checkUid(pod.metadata.uid));
+    made = mkdirSync(directory, { recursive: true, mode: 0o750 }) !== undefined || made;
+    const filed = { pod, source, order, specHash } satisfies FiledPod;
+    const check = crc32(JSON.stringify(filed));
+    writeFileDurably(join(directory, FILE_NAME), JSON.stringify({ check, filed }, null, 1));
+  }
+  if (made) syncDirectory(podsDirectory);
 }
 
 /** Removes the file, and leaves the rest of the pod's directory to its owner. */

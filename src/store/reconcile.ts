@@ -9,7 +9,7 @@ import {
   listPodFiles,
   readPodFile,
   removePodFile,
-  writePodFile,
+  writePodFiles,
   type FiledPod,
 } from './pod-file.ts';
 import { decodeLedger, decodePod, type LedgerRow, type PodRow, type StoredPod } from './rows.ts';
@@ -120,13 +120,29 @@ export function completeCopies(pods: readonly StoredPod[], copies: SecondCopies,
     for (const uid of filed) {
       if (!known.has(uid) && tombstones.get(uid)) removePodFile(podsDirectory, uid);
     }
-    for (const stored of pods) {
-      // The directory of a pod that is being deleted may just have been removed.
-      if (stored.deletion !== undefined || filed.has(stored.pod.metadata.uid)) continue;
-      writePodFile(podsDirectory, stored);
-    }
+    // The directory of a pod that is being deleted may just have been removed.
+    const missing = pods.filter(
+      (stored) => stored.deletion === undefined && !isFiled(podsDirectory, stored, filed),
+    );
+    writePodFiles(podsDirectory, missing);
   } catch (error) {
     log.warn('cannot write the second copies of the pods', { error: String(error) });
+  }
+}
+
+/** Whether the file is there, sound, and not of an older state of the pod. */
+function isFiled(
+  podsDirectory: string,
+  { pod, source, order, specHash }: StoredPod,
+  filed: ReadonlySet<string>,
+): boolean {
+  const { uid } = pod.metadata;
+  if (!filed.has(uid)) return false;
+  try {
+    const found = readPodFile(podsDirectory, uid);
+    return JSON.stringify(found) === JSON.stringify({ pod, source, order, specHash });
+  } catch {
+    return false;
   }
 }
 

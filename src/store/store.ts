@@ -13,7 +13,7 @@ import type { EventRecord, NewEvent } from '../kube/event.ts';
 import type { Deletion, Ledger } from '../pod/model.ts';
 import { writeBackup } from './backup.ts';
 import { closeQuietly, storeFailure, type NativeBinding, type Sqlite } from './database.ts';
-import { checkUid, removePodFile, writePodFile } from './pod-file.ts';
+import { checkUid, removePodFile, writePodFiles } from './pod-file.ts';
 import type { SecondCopies } from './reconcile.ts';
 import type { EventFilter, Recorder } from './recorder.ts';
 import type { Reserve } from './reserve.ts';
@@ -139,9 +139,8 @@ export class Store {
       copies.tombstones.add(change.delete);
       const { podsDirectory } = copies;
       if (podsDirectory === undefined) return;
-      change.add.forEach((pod, index) =>
-        writePodFile(podsDirectory, { ...pod, order: orders[index]! }),
-      );
+      const filed = change.add.map((pod, index) => ({ ...pod, order: orders[index]! }));
+      writePodFiles(podsDirectory, filed);
     });
     this.#wantBackup();
     return orders;
@@ -291,10 +290,17 @@ export class Store {
 
   /** For second copies: the database has it already, so a failure is only logged. */
   #copy(what: string, body: () => void): void {
+    const { reserve, path, log } = this.#parts;
     try {
-      body();
+      try {
+        body();
+      } catch (error) {
+        const full = storeFailure(error, what, path).code === 'NoSpace';
+        if (!full || !reserve.release()) throw error;
+        body();
+      }
     } catch (error) {
-      this.#parts.log.warn(`cannot ${what}`, { error: String(error) });
+      log.warn(`cannot ${what}`, { error: String(error) });
     }
   }
 

@@ -139,7 +139,8 @@ describe('a damaged store', () => {
     'log with a few wrong bytes': ({ directory }, random) =>
       scribble(join(directory, 'limpet.db-wal'), random, 1 + Math.floor(random.next() * 4)),
     'pod file with wrong bytes': ({ podsDirectory }, random) => {
-      const uid = readdirSync(podsDirectory)[Math.floor(random.next() * PODS)]!;
+      const uids = readdirSync(podsDirectory).filter((uid) => uid !== uidOf(4));
+      const uid = uids[Math.floor(random.next() * uids.length)]!;
       scribble(join(podsDirectory, uid, 'pod.json'), random, 2);
     },
     'list of deletions with wrong bytes': ({ directory }, random) =>
@@ -249,6 +250,21 @@ describe('a damaged store', () => {
     checkPods(store);
     checkLedgers(store);
     goesOn(store, where);
+  });
+
+  test('mends a pod file that is damaged, or older than the pod', (t) => {
+    const where = copy(t);
+    const file = (n: number) => join(where.podsDirectory, uidOf(n), 'pod.json');
+    const sound = [0, 1].map((n) => readFileSync(file(n), 'utf8'));
+    scribble(file(0), seededRandom(1), 4);
+    using store = openQuickly(where);
+    assert.equal(readFileSync(file(0), 'utf8'), sound[0]);
+    assert.equal(readFileSync(file(1), 'utf8'), sound[1]);
+    store.putPod(pod('renamed', uidOf(1)), 'local', 'other');
+    writeFileSync(file(1), sound[1]!);
+    store[Symbol.dispose]();
+    open(where)[Symbol.dispose]();
+    assert.match(readFileSync(file(1), 'utf8'), /renamed/);
   });
 
   test('keeps its doubt about a ledger over a restart until a new one is stored', (t) => {
