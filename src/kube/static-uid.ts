@@ -17,6 +17,9 @@ const OWN_ANNOTATIONS = /^(kubernetes\.io\/config\.|limpet\/manifest$)/;
 /**
  * 32 hexadecimal digits that are the same for two pods exactly when they ask for the same, whatever
  * the order of fields in their manifests. Uid, age and the agent's own annotations don't count.
+ *
+ * It must be the same in every version of limpet, or an update would begin all static pods anew: a
+ * field that is added to `Pod` has to be absent, or an empty map or list, in all older manifests.
  */
 export function specHash(pod: Pod): string {
   const { name, namespace, labels = {} } = pod.metadata;
@@ -30,13 +33,17 @@ function ownAnnotationsLeftOut({ annotations = {} }: ObjectMeta): Readonly<Recor
   );
 }
 
-/** JSON with the keys of every map in order. */
+/** JSON with the keys of every map in order, without the fields that are an empty map or list. */
 export function stableJson(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) => {
     if (typeof part !== 'object' || part === null || Array.isArray(part)) return part;
-    const entries = Object.entries(part);
+    const entries = Object.entries(part).filter(([, field]) => !isEmpty(field));
     return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
   });
+}
+
+function isEmpty(field: unknown): boolean {
+  return typeof field === 'object' && field !== null && Object.keys(field).length === 0;
 }
 
 /** The uid of the pod that the manifest at `path` asks for on this node: 32 hexadecimal digits. */

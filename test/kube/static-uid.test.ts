@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import * as yaml from 'yaml';
 
 import { containerHash, fnv1a128, fnv1a32 } from '../../src/kube/container-hash.ts';
 import { parseManifest } from '../../src/kube/parse.ts';
@@ -49,6 +51,17 @@ test('the hash of a spec is about what is asked, not how it is written', () => {
   ];
   const hashes = new Set([pod, ...others].map(specHash));
   assert.equal(hashes.size, others.length + 1);
+});
+
+test('the hash of a manifest is the same in every version of limpet', () => {
+  // Another value here begins every static pod of every node anew when limpet is updated.
+  const text = readFileSync(new URL('../manifests/worker.yaml', import.meta.url), 'utf8');
+  const pod = parseManifest(text, yaml).pods[0]!;
+  assert.equal(specHash(pod), '4767db485b96ca480b374026eaa9d405');
+  const grown = { ...pod, spec: { ...pod.spec, topologyOfTomorrow: [], more: {} } };
+  assert.equal(specHash(grown), specHash(pod), 'a new field that is empty changes nothing');
+  const said = { ...pod, spec: { ...pod.spec, topologyOfTomorrow: ['x'] } };
+  assert.notEqual(specHash(said), specHash(pod));
 });
 
 test('a static pod is named after its node, and its uid tells node, path and content', () => {
