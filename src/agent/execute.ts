@@ -7,11 +7,12 @@ import type { Log } from '../base/log.ts';
 import { podCgroupParent } from '../kube/cgroup.ts';
 import type { ContainerStatusCri, PodSandboxConfig, RuntimeService } from '../kube/cri.ts';
 import type { NewEvent } from '../kube/event.ts';
+import type { Container } from '../kube/pod.ts';
 import { REASON } from '../kube/reason.ts';
 import { podResources, qosClass } from '../kube/qos.ts';
 import { containerConfig } from '../pod/container-config.ts';
 import { objectOf } from '../pod/events.ts';
-import type { Action, ActionResult } from '../pod/model.ts';
+import type { Action, ActionResult, ActionType } from '../pod/model.ts';
 import { sandboxConfig } from '../pod/sandbox-config.ts';
 import { currentSandbox } from '../pod/seen.ts';
 import { setUpVolume, tearDownLeftovers, tearDownVolume } from '../volume/index.ts';
@@ -48,154 +49,174 @@ export type ExecuteOptions = {
 
 type Execute = (worker: Worker, action: Action, signal: AbortSignal) => Promise<ActionResult>;
 
+/** What carrying out actions has to remember. */
+type State = ExecuteOptions & {
+  /** Where the volumes of each pod are, as told when they were set up. */
+  readonly volumePaths: WeakMap<Worker, Record<string, string>>;
+  /** What is known of the images that were ensured, by what the runtime calls them. */
+  readonly imageUsers: Map<string, { uid?: number; username: string }>;
+};
+
+/** One action under way. */
+type Run<A extends Action = Action> = {
+  readonly state: State;
+  readonly worker: Worker;
+  readonly action: A;
+  readonly signal: AbortSignal;
+};
+
+type Of<T extends ActionType> = Extract<Action, { readonly type: T }>;
+
+type Executors = {
+  readonly [T in ActionType]: (run: Run<Of<T>>) => Promise<unknown>;
+};
+
 const OK: ActionResult = { ok: true };
 
-/** The one place where actions become effects. */
-export function createExecute(context: ExecuteOptions): Execute {
-  /** Where the volumes of each pod are, as told when they were set up. */
-  const volumePaths = new WeakMap<Worker, Record<string, string>>();
-  /** What is known of the images that were ensured, by what the runtime calls them. */
-  const imageUsers = new Map<string, { uid?: number; username: string }>();
-
-  const sandboxOf = async (worker: Worker, attempt: number): Promise<PodSandboxConfig> => {
-    const { pod, source } = worker.want;
-    const { options } = context;
-    const { config, notes } = sandboxConfig({
-      pod,
-      source,
-      attempt,
-      cgroupParent: podCgroupParent(context.nodeCgroup.driver(), qosClass(pod), worker.uid),
-      logRoot: options.podLogsDirectory,
-      dns: {
-        host: await nodeDns(options.resolvConf),
-        clusterDNS: options.clusterDNS,
-        clusterDomain: options.clusterDomain,
-      },
-    });
-    for (const { reason, message } of notes) {
-      // A node without a cluster has no cluster's DNS to miss.
-      if (reason === 'MissingClusterDNS' && source !== 'api') continue;
-      context.onEvent({ type: 'Warning', reason, message, object: objectOf(worker.want) });
-    }
-    return config;
-  };
-
-  const create = async (
-    worker: Worker,
-    action: Action & { type: 'CreateContainer' },
-    signal: AbortSignal,
-  ): Promise<ActionResult> => {
-    const { pod, deletion } = worker.want;
-    const { name, attempt, imageRef } = action;
-    const container = [...pod.spec.initContainers, ...pod.spec.containers].find(
-      (c) => c.name === name,
-    );
-    if (container === undefined) throw new Failure('InvalidArgument', `no container ${name}`);
-    const imageUser = imageUsers.get(imageRef);
-    // Never guess: an image that asks for a user must not run as root.
-    if (imageUser === undefined) throw new Failure('NotFound', `the image ${imageRef} is unknown`);
-    const ips = currentSandbox(worker.seen)?.ips ?? [];
-    const { clusterDomain } = context.options;
-    const terminationLogPath = await createTerminationLog(context.paths, pod, container, attempt);
-    const config = containerConfig({
-      pod,
-      container,
-      attempt,
-      imageRef,
-      imageUser,
-      volumePaths: volumePaths.get(worker) ?? {},
-      etcHostsPath: await writeHostsFile(context.paths, pod, { ips, clusterDomain }),
-      ...(terminationLogPath !== undefined && { terminationLogPath }),
-      sandboxIPs: ips,
-      swapControlled: context.nodeCgroup.hasSwapControl(),
-      memoryCapacityBytes: context.memoryBytes,
-      ...(deletion !== undefined && { deletionGraceSeconds: deletion.graceSeconds }),
-    });
-    if (!config.ok) return config;
-    const sandbox = await sandboxOf(worker, action.sandboxAttempt);
-    await context.runtime.createContainer(action.sandboxId, config.value, sandbox, signal);
-    return OK;
-  };
-
-  const first = <T>(worker: Worker, signal: AbortSignal, work: () => Promise<T>) =>
-    context.starts.run(worker.want.order, signal, work);
-
-  return async (worker, action, signal) => {
-    const { runtime, paths, looks } = context;
+/** Each action's effect. A new action does not compile until it has one. */
+const EXECUTORS: Executors = {
+  Look: async ({ state, worker, signal }) => {
+    state.onView(worker, await state.looks.look(worker.uid, signal));
+  },
+  SetUpPod: async ({ state, worker, signal }) => {
     const { pod } = worker.want;
-    const place = { rootDirectory: paths.rootDirectory, podUid: worker.uid };
-    switch (action.type) {
-      case 'Look':
-        context.onView(worker, await looks.look(worker.uid, signal));
-        return OK;
-      case 'SetUpPod':
-        await setUpPodFiles(paths, pod);
-        await context.nodeCgroup.pods().ensurePod(worker.uid, podResources(pod), undefined, signal);
-        return OK;
-      case 'TearDownPod':
-        await context.nodeCgroup.pods().removePod(qosClass(pod), worker.uid, signal);
-        if (action.final) {
-          await tearDownLeftovers(place, signal);
-          await tearDownPodFiles(paths, pod, signal);
-        }
-        return OK;
-      case 'SetUpVolume': {
-        const at = { ...place, pod, allocatableMemoryBytes: context.memoryBytes };
-        const { hostPath } = await setUpVolume(at, action.volume, signal);
-        volumePaths.set(worker, {
-          ...volumePaths.get(worker),
-          [action.volume.name]: hostPath,
-        });
-        return OK;
-      }
-      case 'TearDownVolume':
-        await tearDownVolume(place, action.volume, signal);
-        return OK;
-      case 'PullImage': {
-        const { image, note } = await context.images.ensure(
-          action.image,
-          action.policy,
-          worker.want.order,
-          signal,
-        );
-        const { id, uid, username } = image;
-        imageUsers.set(id, { ...(uid !== undefined && { uid }), username });
-        return { ok: true, value: id, note };
-      }
-      case 'RunPodSandbox':
-        await first(worker, signal, async () =>
-          runtime.runPodSandbox(await sandboxOf(worker, action.attempt), signal),
-        );
-        return OK;
-      case 'StopPodSandbox':
-        await runtime.stopPodSandbox(action.id, signal);
-        return OK;
-      case 'RemovePodSandbox':
-        await runtime.removePodSandbox(action.id, signal);
-        return OK;
-      case 'CreateContainer':
-        return first(worker, signal, () => create(worker, action, signal)).catch(
-          worded(REASON.createContainerError),
-        );
-      case 'StartContainer':
-        await first(worker, signal, () => runtime.startContainer(action.id, signal)).catch(
-          worded(REASON.runContainerError),
-        );
-        await linkContainerLog(paths, pod, action.name, action.attempt, action.id).catch(
-          (error: unknown) => {
-            // The container runs; only log collectors miss something.
-            context.log.warn('cannot link a log', { message: faultOf(error).message });
-          },
-        );
-        return OK;
-      case 'StopContainer':
-        await runtime.stopContainer(action.id, action.graceSeconds, signal);
-        return OK;
-      case 'RemoveContainer':
-        await runtime.removeContainer(action.id, signal);
-        return OK;
-    }
+    await setUpPodFiles(state.paths, pod);
+    const cgroups = state.nodeCgroup.pods();
+    await cgroups.ensurePod(worker.uid, podResources(pod), undefined, signal);
+  },
+  TearDownPod: async ({ state, worker, action, signal }) => {
+    const { pod } = worker.want;
+    await state.nodeCgroup.pods().removePod(qosClass(pod), worker.uid, signal);
+    if (!action.final) return;
+    await tearDownLeftovers(placeOf(state, worker), signal);
+    await tearDownPodFiles(state.paths, pod, signal);
+  },
+  SetUpVolume: async ({ state, worker, action: { volume }, signal }) => {
+    const { pod } = worker.want;
+    const at = { ...placeOf(state, worker), pod, allocatableMemoryBytes: state.memoryBytes };
+    const { hostPath } = await setUpVolume(at, volume, signal);
+    state.volumePaths.set(worker, { ...state.volumePaths.get(worker), [volume.name]: hostPath });
+  },
+  TearDownVolume: ({ state, worker, action, signal }) =>
+    tearDownVolume(placeOf(state, worker), action.volume, signal),
+  PullImage: pullImage,
+  RunPodSandbox: async (run) => {
+    const { state, worker, action, signal } = run;
+    await inTurn(run, async () =>
+      state.runtime.runPodSandbox(await sandboxOf(state, worker, action.attempt), signal),
+    );
+  },
+  StopPodSandbox: ({ state, action, signal }) => state.runtime.stopPodSandbox(action.id, signal),
+  RemovePodSandbox: ({ state, action, signal }) =>
+    state.runtime.removePodSandbox(action.id, signal),
+  CreateContainer: (run) =>
+    inTurn(run, () => createContainer(run)).catch(worded(REASON.createContainerError)),
+  StartContainer: startContainer,
+  StopContainer: ({ state, action: { id, graceSeconds }, signal }) =>
+    state.runtime.stopContainer(id, graceSeconds, signal),
+  RemoveContainer: ({ state, action, signal }) => state.runtime.removeContainer(action.id, signal),
+};
+
+/** The one place where actions become effects. */
+export function createExecute(options: ExecuteOptions): Execute {
+  const state: State = { ...options, volumePaths: new WeakMap(), imageUsers: new Map() };
+  return async (worker, action, signal) => {
+    const execute = EXECUTORS[action.type] as (run: Run) => Promise<ActionResult | undefined>;
+    return (await execute({ state, worker, action, signal })) ?? OK;
   };
+}
+
+/** Waits for one of the slots for starts; earlier pods go first. */
+function inTurn<T>({ state, worker, signal }: Run, work: () => Promise<T>): Promise<T> {
+  return state.starts.run(worker.want.order, signal, work);
+}
+
+function placeOf({ paths }: State, worker: Worker) {
+  return { rootDirectory: paths.rootDirectory, podUid: worker.uid };
+}
+
+async function pullImage({ state, worker, action, signal }: Run<Of<'PullImage'>>) {
+  const { order } = worker.want;
+  const { image, note } = await state.images.ensure(action.image, action.policy, order, signal);
+  const { id, uid, username } = image;
+  state.imageUsers.set(id, { ...(uid !== undefined && { uid }), username });
+  return { ok: true, value: id, note };
+}
+
+async function startContainer(run: Run<Of<'StartContainer'>>) {
+  const { state, worker, action, signal } = run;
+  await inTurn(run, () => state.runtime.startContainer(action.id, signal)).catch(
+    worded(REASON.runContainerError),
+  );
+  const { name, attempt, id } = action;
+  await linkContainerLog(state.paths, worker.want.pod, name, attempt, id).catch(
+    (error: unknown) => {
+      // The container runs; only log collectors miss something.
+      state.log.warn('cannot link a log', { message: faultOf(error).message });
+    },
+  );
+}
+
+async function sandboxOf(state: State, worker: Worker, attempt: number): Promise<PodSandboxConfig> {
+  const { pod, source } = worker.want;
+  const { options } = state;
+  const { config, notes } = sandboxConfig({
+    pod,
+    source,
+    attempt,
+    cgroupParent: podCgroupParent(state.nodeCgroup.driver(), qosClass(pod), worker.uid),
+    logRoot: options.podLogsDirectory,
+    dns: {
+      host: await nodeDns(options.resolvConf),
+      clusterDNS: options.clusterDNS,
+      clusterDomain: options.clusterDomain,
+    },
+  });
+  for (const { reason, message } of notes) {
+    // A node without a cluster has no cluster's DNS to miss.
+    if (reason === 'MissingClusterDNS' && source !== 'api') continue;
+    state.onEvent({ type: 'Warning', reason, message, object: objectOf(worker.want) });
+  }
+  return config;
+}
+
+async function createContainer(run: Run<Of<'CreateContainer'>>) {
+  const { state, worker, action, signal } = run;
+  const { pod, deletion } = worker.want;
+  const { name, attempt, imageRef } = action;
+  const container = containerOf(worker, name);
+  if (container === undefined) throw new Failure('InvalidArgument', `no container ${name}`);
+  const imageUser = state.imageUsers.get(imageRef);
+  // Never guess: an image that asks for a user must not run as root.
+  if (imageUser === undefined) throw new Failure('NotFound', `the image ${imageRef} is unknown`);
+  const ips = currentSandbox(worker.seen)?.ips ?? [];
+  const { clusterDomain } = state.options;
+  const terminationLogPath = await createTerminationLog(state.paths, pod, container, attempt);
+  const config = containerConfig({
+    pod,
+    container,
+    attempt,
+    imageRef,
+    imageUser,
+    volumePaths: state.volumePaths.get(worker) ?? {},
+    etcHostsPath: await writeHostsFile(state.paths, pod, { ips, clusterDomain }),
+    ...(terminationLogPath !== undefined && { terminationLogPath }),
+    sandboxIPs: ips,
+    swapControlled: state.nodeCgroup.hasSwapControl(),
+    memoryCapacityBytes: state.memoryBytes,
+    ...(deletion !== undefined && { deletionGraceSeconds: deletion.graceSeconds }),
+  });
+  if (!config.ok) return config;
+  const sandbox = await sandboxOf(state, worker, action.sandboxAttempt);
+  await state.runtime.createContainer(action.sandboxId, config.value, sandbox, signal);
+  return OK;
+}
+
+function containerOf(worker: Worker | undefined, name: string): Container | undefined {
+  const spec = worker?.want.pod.spec;
+  return [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].find(
+    (container) => container.name === name,
+  );
 }
 
 /** Gives a failure the kubelet's word, where it has none of its own. */
@@ -214,10 +235,7 @@ export async function withLastWords(
   worker: Worker | undefined,
   ended: ContainerStatusCri,
 ): Promise<ContainerStatusCri> {
-  const spec = worker?.want.pod.spec;
-  const container = [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].find(
-    (c) => c.name === ended.name,
-  );
+  const container = containerOf(worker, ended.name);
   if (worker === undefined || container === undefined) return ended;
   const words = await terminationMessage(paths, worker.want.pod, container, ended);
   return words === '' ? ended : { ...ended, message: words };

@@ -35,7 +35,10 @@ type Request = {
 
 /** What a listing of everything showed. */
 export type Everything = {
+  /** By the uids of the pods that have anything in the runtime. */
   readonly views: ReadonlyMap<string, View>;
+  /** The view of a pod; an empty one if it has nothing there. */
+  readonly viewOf: (uid: string) => View;
   readonly sandboxes: readonly PodSandbox[];
   readonly containers: readonly ContainerSummary[];
 };
@@ -87,16 +90,11 @@ export class Looks {
     }
     const controller = new AbortController();
     try {
-      const { views } = await this.everything(controller.signal);
-      const { seq } = [...views.values()][0] ?? { seq: this.#seq };
-      for (const { uid, resolve } of requests) resolve(views.get(uid) ?? this.#nothing(seq));
+      const { viewOf } = await this.everything(controller.signal);
+      for (const { uid, resolve } of requests) resolve(viewOf(uid));
     } catch (error) {
       for (const { reject } of requests) reject(error);
     }
-  }
-
-  #nothing(seq: number): View {
-    return { seq, epoch: this.#options.epoch() ?? '', sandboxes: [], containers: [] };
   }
 
   async #lookAtPod(uid: string, signal: AbortSignal): Promise<View> {
@@ -135,7 +133,8 @@ export class Looks {
       const its2 = containers.filter(({ labels }) => labels[POD_UID] === uid);
       views.set(uid, await this.#view(uid, head, its, its2, signal));
     }
-    return { views, sandboxes, containers };
+    const nothing: View = { ...head, sandboxes: [], containers: [] };
+    return { views, viewOf: (uid) => views.get(uid) ?? nothing, sandboxes, containers };
   }
 
   async #view(

@@ -103,6 +103,7 @@ async function attend(
   let wake = new AbortController();
   let streaming = true;
   let streamError: unknown;
+  const closed = () => new Failure('Unavailable', 'the runtime closed its event stream');
   const stream = runtime
     .containerEvents((event) => onContainerEvent(options, event), both)
     .catch((error: unknown) => {
@@ -125,7 +126,7 @@ async function attend(
       if (wake.signal.aborted) {
         wake = new AbortController();
         if (!isUnimplemented(streamError)) {
-          throw streamError ?? new Failure('Unavailable', 'the runtime closed its event stream');
+          throw streamError instanceof Error ? streamError : closed();
         }
         log.warn('the runtime has no event stream; it is listed every 5 s instead');
       }

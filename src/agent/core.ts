@@ -1,0 +1,103 @@
+/** Connects the pod workers with the runtime, the store and the node. */
+import type { Clock } from '../base/clock.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Log } from '../base/log.ts';
+import { systemRandom } from '../base/random.ts';
+import type { CriRuntime } from '../cri/open.ts';
+import { open as openRuntime } from '../cri/open.ts';
+import type { NewEvent } from '../kube/event.ts';
+import { cpuCount, memTotalBytes } from '../linux/proc.ts';
+import type { Store } from '../store/store.ts';
+import { Desired } from './desired.ts';
+import { createExecute, withLastWords } from './execute.ts';
+import { fullHold } from './findings.ts';
+import { Holds } from './holds.ts';
+import type { Images } from './images.ts';
+import { createImages } from './images.ts';
+import { Looks } from './looks.ts';
+import { createMemoryRelease } from './memory.ts';
+import type { NodeCgroup } from './node-cgroup.ts';
+import { createNodeCgroup } from './node-cgroup.ts';
+import type { AgentOptions } from './options.ts';
+import type { PodPaths } from './pod-files.ts';
+import { pullRecords } from './pull-records.ts';
+import { createSlots } from './slots.ts';
+import { Turns } from './turns.ts';
+
+/** What there is before there are pods. */
+export type Foundation = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: Store;
+  /** Gives free memory of the C heap back. */
+  readonly trimHeap: () => void;
+};
+
+export type Core = {
+  readonly cri: CriRuntime;
+  readonly paths: PodPaths;
+  readonly looks: Looks;
+  readonly images: Images;
+  readonly nodeCgroup: NodeCgroup;
+  readonly turns: Turns;
+  readonly desired: Desired;
+  readonly holds: Holds;
+};
+
+/** Opens nothing that can fail: the runtime is connected by the first call. */
+export function createCore(
+  options: AgentOptions,
+  { clock, log, store, trimHeap }: Foundation,
+  stack: AsyncDisposableStack,
+): Core {
+  const cri = stack.use(openRuntime(options.runtimeEndpoint, { clock, random: systemRandom() }));
+  const memory = stack.use(createMemoryRelease(clock, trimHeap));
+  const paths: PodPaths = {
+    rootDirectory: options.rootDirectory,
+    logRoot: options.podLogsDirectory,
+    linkDirectory: options.containerLogsDirectory,
+  };
+  const memoryBytes = memTotalBytes();
+  const onEvent = (event: NewEvent) => store.recordEvent(event, clock.now());
+  const holds = new Holds((hold) => turns.hold(hold));
+  const nodeCgroup = createNodeCgroup(options, clock, cri.runtime);
+  const looks = new Looks({
+    runtime: cri.runtime,
+    epoch: () => cri.epoch(),
+    onExited: (uid, ended) => withLastWords(paths, turns.workers.get(uid), ended),
+    soon: (run) => clock.soon(run),
+  });
+  const images = createImages({
+    service: cri.images,
+    slots: createSlots(LIMITS.parallelPulls),
+    clock,
+    records: pullRecords(store),
+  });
+  const execute = createExecute({
+    options,
+    paths,
+    runtime: cri.runtime,
+    looks,
+    images,
+    starts: createSlots(LIMITS.parallelStarts),
+    nodeCgroup,
+    memoryBytes,
+    onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
+    onEvent,
+    log,
+  });
+  const turns: Turns = new Turns({
+    clock,
+    store: (ledgers) => void store.putLedgers(ledgers),
+    execute,
+    lookSeq: () => looks.seq,
+    onEvent,
+    onDone: (worker) => desired.forget(worker),
+    onTurn: () => memory.worked(),
+    onStored: (fault) => holds.set('store', fault && fullHold(fault)),
+  });
+  const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
+  const node = { name: options.nodeName, maxPods: options.maxPods, allocatable };
+  const desired = new Desired({ store, turns, clock, log, node });
+  return { cri, paths, looks, images, nodeCgroup, turns, desired, holds };
+}
