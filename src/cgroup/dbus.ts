@@ -285,9 +285,9 @@ function reader(socket: net.Socket): Reader {
   const chunks = socket[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let bytes: Buffer = Buffer.alloc(0);
   const more = async () => {
-    const { value, done } = await chunks.next();
-    if (done === true) throw new Error('it hung up');
-    bytes = Buffer.concat([bytes, value]);
+    const next = await chunks.next();
+    if (next.done === true) throw new Error('it hung up');
+    bytes = Buffer.concat([bytes, next.value]);
     if (bytes.length > MAX_REPLY_BYTES) throw new Error('it sends too much');
   };
   return {

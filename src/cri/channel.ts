@@ -144,8 +144,8 @@ export class Channel {
     try {
       await new Promise<void>((resolve, reject) => {
         // The listeners stay: a stream may still have something to say after the call has ended.
-        const fail = (failure: unknown) => {
-          reject(failure as Error);
+        const fail = (failure: Error) => {
+          reject(failure);
           stream.close(H.NGHTTP2_CANCEL);
         };
         onAbort = () => fail(cancelledFailure(name, signal.reason));
@@ -165,7 +165,7 @@ export class Channel {
             receiver.push(chunk);
           } catch (error) {
             over = true;
-            fail(error);
+            fail(error as Error);
           }
         });
         // A reset may follow a status: the status counts.

@@ -378,10 +378,10 @@ function malformed(type: Message, what: string): Failure {
 }
 
 const MAP_ENTRY = message('MapEntry', {
-  key: { number: 1, kind: 'string', repeated: false } as Field<string>,
-  value: { number: 2, kind: 'string', repeated: false } as Field<string>,
+  key: { number: 1, kind: 'string', repeated: false },
+  value: { number: 2, kind: 'string', repeated: false },
 });
 
 const INT64_VALUE = message('Int64Value', {
-  value: { number: 1, kind: 'int64', repeated: false } as Field<number>,
+  value: { number: 1, kind: 'int64', repeated: false },
 });

@@ -87,7 +87,7 @@ function quietly<T>(load: () => T): T {
   process.emitWarning = ((warning: string | Error, ...rest: unknown[]) => {
     if (rest[0] === 'ExperimentalWarning') return;
     Reflect.apply(emitWarning, process, [warning, ...rest]);
-  }) as typeof process.emitWarning;
+  });
   try {
     return load();
   } finally {

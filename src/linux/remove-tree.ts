@@ -126,7 +126,7 @@ async function emptyOut(
   // Names are bytes: one that is not UTF-8 could not be named again as a string.
   const listing = await opendir(at(directory, '.'), { encoding: 'buffer' as BufferEncoding });
   for await (const entry of listing) {
-    await removeEntry(walk, directory, entry.name as string | Buffer, top, depth + 1);
+    await removeEntry(walk, directory, entry.name, top, depth + 1);
   }
 }
 

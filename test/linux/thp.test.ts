@@ -29,7 +29,7 @@ test('only `always` makes for a restart, and only for one', () => {
     args: ['/usr/bin/node', '--max-semi-space-size=1', '/opt/main.ts', 'run', '--x'],
     env: { PATH: '/bin', NOTIFY_SOCKET: '/run/n', LIMPET_HUGE_PAGES_OFF: '1' },
   });
-  assert.equal(restartWithout('always', { ...self, env: restart!.env }), undefined);
+  assert.equal(restartWithout('always', { ...self, env: restart.env }), undefined);
 });
 
 test('a single binary passes on its arguments alone', () => {
