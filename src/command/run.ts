@@ -113,6 +113,8 @@ the next start finds them again.`,
     const parsed = agentOptions(options);
     const { execPath, argv, execArgv, env } = process;
     refuseHugePages({ execPath, argv, execArgv, env, singleBinary: isSea() }, openLibc);
+    // The name for ps, top and pgrep; Node would be called node-MainThread.
+    process.title = 'limpet';
     const controller = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.once(signal, () => controller.abort(new Error(`ended by ${signal}`)));
