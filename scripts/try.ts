@@ -116,8 +116,12 @@ async function mainJob(node: VirtualNode): Promise<void> {
   await node.copyIn(join(EXAMPLES, 'web.yaml'), '/etc/kubernetes/manifests/web.yaml');
   show((await node.ssh('limpet apply -f -', { input: worker })).stdout);
   show((await node.ssh('limpet apply -f -', { input: job })).stdout);
-  const timeoutMs = 300_000;
-  const before = await until('the three pods run', () => podsOf(node), allWell, { timeoutMs });
+  const timeoutMs = 600_000;
+  const brief = (pods: readonly PodReport[]) => pods.map(briefly).join('\n');
+  const before = await until('the three pods run', () => podsOf(node), allWell, {
+    timeoutMs,
+    show: brief,
+  });
   await until(
     'the web server answers',
     () => fetchPage(port),
@@ -139,6 +143,7 @@ async function mainJob(node: VirtualNode): Promise<void> {
   const after = await until('the three pods run again', () => podsOf(node), allWell, {
     timeoutMs,
     everyMs: 200,
+    show: brief,
   });
   const { nowS, agentS } = await bootTimes(node);
   say('$ limpet status');

@@ -1,6 +1,8 @@
 // Puts limpet into a virtual node as a user would: the binary, the unit, `systemctl enable`.
+import { get } from 'node:http';
 import { join } from 'node:path';
-import type { PodReport } from '../../src/server/api.ts';
+import type { PodList, PodReport } from '../../src/server/api.ts';
+import { forwardSocket } from './ssh.ts';
 import type { VirtualNode } from './virtual-node.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -20,11 +22,48 @@ export async function installLimpet(node: VirtualNode): Promise<void> {
   });
 }
 
-/** What `limpet pods` says, as data. Empty while the agent does not answer. */
+/** Where the agent's socket of a machine is on the host, by the machine. */
+const sockets = new WeakMap<VirtualNode, string>();
+/** A socket's file is not removed when its connection ends, so each has a new name. */
+let forwards = 0;
+
+/**
+ * Asks the agent over its own socket, without a process in the machine: in an emulated one a start
+ * of the command line would take seconds from the pods. Undefined while nobody answers.
+ */
+export async function askAgent<T>(node: VirtualNode, path: string): Promise<T | undefined> {
+  const known = sockets.get(node);
+  const answer = known === undefined ? undefined : await getJson<T>(known, path);
+  if (answer !== undefined) return answer;
+  // The connection behind the socket ends with each power cut.
+  const socket = join(node.directory, `agent${++forwards}`);
+  try {
+    await forwardSocket(node.way, socket, '/run/limpet/limpet.sock');
+  } catch {
+    return undefined;
+  }
+  sockets.set(node, socket);
+  return await getJson<T>(socket, path);
+}
+
+function getJson<T>(socketPath: string, path: string): Promise<T | undefined> {
+  const { promise, resolve } = Promise.withResolvers<T | undefined>();
+  const request = get({ socketPath, path, timeout: 20_000 }, (response) => {
+    let body = '';
+    response.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    response.on('error', () => resolve(undefined));
+    response.on('end', () =>
+      resolve(response.statusCode === 200 ? (JSON.parse(body) as T) : undefined),
+    );
+  });
+  request.on('timeout', () => request.destroy());
+  request.on('error', () => resolve(undefined));
+  return promise;
+}
+
+/** All pods as the agent sees them. Empty while it does not answer. */
 export async function podsOf(node: VirtualNode): Promise<readonly PodReport[]> {
-  const { code, stdout } = await node.ssh('limpet pods -A --output json', { check: false });
-  if (code !== 0) return [];
-  return (JSON.parse(stdout) as { readonly items: readonly PodReport[] }).items;
+  return (await askAgent<PodList>(node, '/v1/pods'))?.items ?? [];
 }
 
 /** Asks again and again until `what` is so. Throws with what was seen last. */
@@ -32,7 +71,11 @@ export async function until<T>(
   what: string,
   ask: () => Promise<T>,
   so: (seen: T) => boolean,
-  options: { readonly timeoutMs: number; readonly everyMs?: number },
+  options: {
+    readonly timeoutMs: number;
+    readonly everyMs?: number;
+    readonly show?: (seen: T) => string;
+  },
 ): Promise<T> {
   const endMs = performance.now() + options.timeoutMs;
   for (;;) {
@@ -40,7 +83,8 @@ export async function until<T>(
     if (so(seen)) return seen;
     if (performance.now() > endMs) {
       const seconds = options.timeoutMs / 1000;
-      throw new Error(`not within ${seconds} s: ${what}; seen last: ${JSON.stringify(seen)}`);
+      const last = (options.show ?? JSON.stringify)(seen);
+      throw new Error(`not within ${seconds} s: ${what}; seen last:\n${last}`);
     }
     await new Promise((resolve) => setTimeout(resolve, options.everyMs ?? 500));
   }

@@ -63,6 +63,15 @@ export async function disconnect(way: Way): Promise<void> {
   await run('ssh', args, { check: false, timeoutMs: 10_000 });
 }
 
+/**
+ * Makes a unix socket of the machine reachable as one of the host's, until the connection ends.
+ * Throws when the machine refuses.
+ */
+export async function forwardSocket(way: Way, local: string, remote: string): Promise<void> {
+  const args = [...sshArguments(way), '-O', 'forward', '-L', `${local}:${remote}`];
+  await run('ssh', [...args, 'root@127.0.0.1'], { timeoutMs: 10_000 });
+}
+
 async function opened(way: Way): Promise<boolean> {
   // -f puts the connection in the background once it stands; it must not hold on to our pipes.
   const more = ['-o', 'ControlMaster=yes', '-o', 'ConnectTimeout=60', '-N', '-f'];
