@@ -174,8 +174,7 @@ function openFound(
   let database: Sqlite | undefined;
   try {
     refuseInUse(path, nativeBinding);
-    const wal = lookAtWal(path);
-    if (wal === 'lost') return { problem: 'its log is damaged', stale: true };
+    if (lookAtWal(path) === 'lost') return { problem: 'its log is damaged', stale: true };
     database = openDatabase(path, 'full', nativeBinding);
     refuseNewer(database, path);
     const isNew = schemaVersion(database) === 0;
@@ -183,11 +182,6 @@ function openFound(
     checkIntegrity(database);
     bringUpToDate(database, path);
     const clean = !prepareTables(database).isOpen();
-    if (!clean && wal === 'none') {
-      // The log goes only with a proper stop.
-      closeQuietly(database);
-      return { problem: 'its log is missing', stale: true };
-    }
     return { database, ...stateOf(path, isNew, clean) };
   } catch (error) {
     if (isDamage(error)) {

@@ -5,7 +5,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../base/crc32.ts';
 import { syncDirectory, writeFileDurably } from '../base/durable-file.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
 import { isObject, isPod, isSource, parseObject, type StoredPod } from './rows.ts';

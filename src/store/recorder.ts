@@ -2,7 +2,7 @@
  * Events for people, in `events.db`. They may be lost: they are kept in memory for a few seconds
  * and written in one go, without waiting for the card, and no failure here disturbs anybody.
  */
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../base/crc32.ts';
 import type { Clock, Now, Timer } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';

@@ -2,7 +2,7 @@
  * Pods and ledgers as rows. SQLite has no checksums: a flipped bit in a text is read back as if it
  * had been written so. Each row therefore has its own, and a row that fails it counts as lost.
  */
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../base/crc32.ts';
 import type { Pod } from '../kube/pod.ts';
 import type { Deletion, Ledger, Source } from '../pod/model.ts';
 

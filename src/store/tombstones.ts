@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../base/crc32.ts';
 import { writeFileDurably } from '../base/durable-file.ts';
 import { errnoOf } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';

@@ -14,8 +14,11 @@ const FRAME_HEADER_BYTES = 24;
 const MAGIC_LITTLE_ENDIAN = 0x377f0682;
 const MAGIC_BIG_ENDIAN = 0x377f0683;
 
-/** `lost`: acknowledged commits can't be read any more. */
-export type WalState = 'none' | 'sound' | 'lost';
+/**
+ * `lost`: acknowledged commits can't be read any more. No log at all is `sound`: SQLite brings it
+ * into the database and removes it at every orderly close, also by another tool.
+ */
+export type WalState = 'sound' | 'lost';
 
 /** Throws the system error if something else than the file keeps it from being read. */
 export function lookAtWal(databasePath: string): WalState {
@@ -24,7 +27,7 @@ export function lookAtWal(databasePath: string): WalState {
     wal = readFileSync(`${databasePath}-wal`);
   } catch (error) {
     const code = errnoOf(error);
-    if (code === 'ENOENT') return 'none';
+    if (code === 'ENOENT') return 'sound';
     if (code === 'EISDIR' || code === 'EIO') return 'lost';
     throw error;
   }
@@ -32,7 +35,7 @@ export function lookAtWal(databasePath: string): WalState {
 }
 
 export function judgeWal(wal: Buffer): WalState {
-  if (wal.length < HEADER_BYTES) return 'none';
+  if (wal.length < HEADER_BYTES) return 'sound';
   const magic = wal.readUInt32BE(0);
   const pageBytes = wal.readUInt32BE(8);
   const start: Sum = [0, 0];

@@ -83,8 +83,6 @@ describe('a damaged store', () => {
       rmSync(join(directory, 'limpet.db'));
       rmSync(join(directory, 'limpet.db-wal'));
     },
-    'without its log': ({ directory }) => rmSync(join(directory, 'limpet.db-wal')),
-    'with a log of no length': ({ directory }) => truncateSync(join(directory, 'limpet.db-wal')),
     'a directory': ({ directory }) => {
       rmSync(join(directory, 'limpet.db'));
       mkdirSync(join(directory, 'limpet.db', 'full'), { recursive: true });
@@ -265,6 +263,16 @@ describe('a damaged store', () => {
     store[Symbol.dispose]();
     open(where)[Symbol.dispose]();
     assert.match(readFileSync(file(1), 'utf8'), /renamed/);
+  });
+
+  test('takes pods and deletions back that were only in a log that is gone', (t) => {
+    const where = copy(t);
+    rmSync(join(where.directory, 'limpet.db-wal'));
+    const store = openQuickly(where);
+    assert.equal(store.opening.state, 'restored', store.opening.message);
+    assert.match(store.opening.message, /taken back/);
+    checkPods(store);
+    goesOn(store, where);
   });
 
   test('keeps its doubt about a ledger over a restart until a new one is stored', (t) => {

@@ -161,6 +161,22 @@ test('a store that was not closed is opened as unclean, with everything in it', 
   assert.deepEqual(store.opening.uncertain, []);
 });
 
+test('so is one that was never closed, though SQLite closes the database when the process ends', (t) => {
+  const where = place(t);
+  const script = `
+    import { pod, open } from ${JSON.stringify(join(import.meta.dirname, 'world.ts'))};
+    const store = open(${JSON.stringify(where)});
+    store.putPod(pod('a'), 'local', '');
+    process.exitCode = 3;`;
+  const run = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script]);
+  assert.equal(run.status, 3, run.stderr.toString());
+  assert.equal(existsSync(join(where.directory, 'limpet.db-wal')), false);
+  using store = open(where);
+  assert.equal(store.opening.state, 'unclean');
+  assert.equal(store.opening.setAside, undefined);
+  assert.deepEqual(names(store), ['a']);
+});
+
 test('a second agent is kept out and disturbs nothing', (t) => {
   const where = place(t);
   using store = open(where);
