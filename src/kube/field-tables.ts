@@ -56,7 +56,7 @@ export const FIELDS = {
     later: `ephemeralContainers nodeSelector serviceAccountName serviceAccount
       automountServiceAccountToken imagePullSecrets readinessGates runtimeClassName overhead
       setHostnameAsFQDN hostUsers schedulingGates resourceClaims resources hostnameOverride
-      workloadRef schedulingGroup`,
+      schedulingGroup`,
     harmless: { hostUsers: [true] },
   }),
   Affinity: table('Affinity', { carried: 'nodeAffinity', dropped: 'podAffinity podAntiAffinity' }),

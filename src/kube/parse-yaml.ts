@@ -1,7 +1,7 @@
 /**
  * Reads YAML into trees with line numbers, one a document. Plain values mean what they mean to the
- * kubelet (sigs.k8s.io/yaml, which is YAML 1.1 without dates and base 60): `yes` is true, `0644` is
- * octal, `22:22` is text. The library is an argument, because most agents never need to load it.
+ * kubelet: `yes` is true, `0644` is octal, `22:22` is text. The library is an argument, because an
+ * agent whose manifests are JSON never needs to load it.
  *
  * The library's own conversion is not used: it looks for duplicate keys in quadratic time and
  * does not count what merge keys copy.
@@ -16,6 +16,7 @@ import {
   type ManifestNode,
 } from './manifest-node.ts';
 import { duplicateKey } from './parse-json.ts';
+import { plainValue } from './parse-yaml-scalar.ts';
 
 export type Yaml = Pick<
   typeof import('yaml'),
@@ -115,9 +116,8 @@ function compose(text: string, yaml: Yaml, lines: { addNewLine: (offset: number)
   try {
     const documents = yaml.parseAllDocuments(text, {
       version: '1.1',
-      // The kubelet's YAML reads dates as text and knows no base 60, sets or ordered maps; `<<` is
-      // carried out below.
-      customTags: (tags) => tags.filter((tag) => typeof tag !== 'object' || isKubeletTag(tag)),
+      // Only the shape: what plain values and `<<` mean is said below.
+      customTags: (tags) => tags.filter((tag) => typeof tag !== 'object' || isShape(tag)),
       lineCounter: lines as InstanceType<Yaml['LineCounter']>,
       prettyErrors: false,
       uniqueKeys: false,
@@ -131,9 +131,8 @@ function compose(text: string, yaml: Yaml, lines: { addNewLine: (offset: number)
   }
 }
 
-function isKubeletTag(tag: { readonly tag: string; readonly format?: string }): boolean {
-  if (tag.format === 'TIME') return false;
-  return /:(map|seq|str|null|bool|int|float)$/.test(tag.tag);
+function isShape({ tag }: { readonly tag: string }): boolean {
+  return /:(map|seq|str)$/.test(tag);
 }
 
 function linkAliases(document: Document.Parsed, yaml: Yaml): Map<Alias, Node> {
@@ -161,13 +160,17 @@ function convert(source: Source, node: Node, depth: number): ManifestNode {
     return { line, value: items.map((item) => convertItem(source, item, line, depth + 1)) };
   }
   if (yaml.isMap(node)) return { line, value: convertMap(source, node, depth) };
-  const { value, source: written } = node;
-  if (typeof value === 'string') return { line, value };
-  if (typeof value === 'number' || typeof value === 'boolean') {
-    return written === undefined ? { line, value } : { line, value, source: written };
+  return convertScalar(node, line);
+}
+
+function convertScalar(node: { value: unknown; type?: string; tag?: string }, line: number) {
+  const text = node.value;
+  if (typeof text !== 'string') {
+    throw new ManifestSyntaxError('has a value of a kind that no manifest has', line);
   }
-  if (value === null || value === undefined) return { line, value: null };
-  throw new ManifestSyntaxError('has a value of a kind that no manifest has', line);
+  // What is in quotes, in a block, or has the tag `!!str`, is text whatever it says.
+  const value = node.type === 'PLAIN' && node.tag === undefined ? plainValue(text) : text;
+  return value === text ? { line, value } : { line, value, source: text };
 }
 
 function convertItem(
@@ -240,8 +243,7 @@ function isMergeKey(source: Source, key: Node | null): boolean {
 
 function keyText(source: Source, key: Node | null, line: number): string {
   const target = source.yaml.isAlias(key) ? source.targets.get(key) : key;
-  const value: unknown = source.yaml.isScalar(target) ? target.value : undefined;
-  if (typeof value === 'string') return value;
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+  const value = source.yaml.isScalar(target) ? convertScalar(target, line).value : null;
+  if (value !== null) return String(value);
   throw new ManifestSyntaxError('has a field name that is not a word', line);
 }

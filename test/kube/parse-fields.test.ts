@@ -17,7 +17,7 @@ const KUBERNETES: Record<keyof typeof FIELDS, string> = {
     overhead preemptionPolicy priority priorityClassName readinessGates resourceClaims resources
     restartPolicy runtimeClassName schedulerName schedulingGates schedulingGroup securityContext
     serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace subdomain
-    terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes workloadRef`,
+    terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes`,
   Affinity: 'nodeAffinity podAffinity podAntiAffinity',
   NodeAffinity: `preferredDuringSchedulingIgnoredDuringExecution
     requiredDuringSchedulingIgnoredDuringExecution`,
