@@ -87,7 +87,7 @@ const VALUES: readonly [string, unknown][] = [
   ['|-\n  1\n', '1'],
   ['>\n  x\n  y\n\n  z\n', 'x y\nz\n'],
   ['a\n  b', 'a b'],
-  ['&x y', 'y'],
+  ['&x z', 'z'],
   ['[a, 1, {c: yes}, ]', ['a', 1, { c: true }]],
   ['{a: b, "c": 0644, e}', { a: 'b', c: 420, e: null }],
 ];
