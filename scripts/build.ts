@@ -241,7 +241,7 @@ async function gatherInputs(): Promise<Inputs> {
   return {
     nodeVersion: process.versions.node,
     commit: await commitOf(paths),
-    commitSeconds: Number((await git('log', '-1', '--format=%ct')) ?? 0),
+    commitSeconds: Number((await git('log', '-1', '--format=%ct', '--', ...paths)) ?? 0),
     sqlite: memory.version,
     files: [
       ...(await filesOf(paths.map(below))),
@@ -257,9 +257,11 @@ function openMemory(Database: typeof import('better-sqlite3')): Disposable & { v
   return { version, [Symbol.dispose]: () => database.close() };
 }
 
-/** The commit, with `-dirty` when what goes into the executable differs from it. */
+/**
+ * The last commit that changed what goes into the executable, with `-dirty` when that differs from it.
+ */
 async function commitOf(paths: readonly string[]): Promise<string> {
-  const commit = await git('rev-parse', '--short=12', 'HEAD');
+  const commit = await git('log', '-1', '--abbrev=12', '--format=%h', '--', ...paths);
   if (commit === undefined) return 'unknown';
   const changes = await git('status', '--porcelain', '--', ...paths);
   return changes === '' ? commit : `${commit}-dirty`;
@@ -272,7 +274,6 @@ async function git(...args: string[]): Promise<string | undefined> {
 }
 
 function report(arch: Arch, built: Built): void {
-  const path = binaryPath(arch);
   const size = `${(built.bytes / 1e6).toFixed(1)} MB`;
   const start =
     built.start === undefined ? ', not run: another architecture' : `, starts in ${built.start}`;
