@@ -166,8 +166,8 @@ export function encodeCall(call: MethodCall, serial: number): Buffer {
 }
 
 /**
- * Takes the reply to `serial` out of the messages in `bytes`: what is left, and the reply once it is
- * there. Signals and other messages are dropped.
+ * Takes the reply to `serial` out of the messages in `bytes`: what is left, and the reply once it
+ * is there. Signals and other messages are dropped.
  *
  * @throws Failure on bytes that are no D-Bus.
  */

@@ -9,7 +9,7 @@ export type Settings = {
   readonly pidsMax?: number;
 };
 
-/** The limits of a pod's cgroup. `pidsMax` undefined: as many processes as the node has room for. */
+/** The limits of a pod's cgroup. `pidsMax` undefined: as many processes as the node can have. */
 export function podSettings(resources: PodResources, pidsMax: number | undefined): Settings {
   const { qosClass, requests, limits } = resources;
   const shares = qosClass === 'BestEffort' ? 0 : requests.cpuMilli;

@@ -5,9 +5,9 @@
  *   /kubepods/burstable/pod<uid>
  *   /kubepods/besteffort/pod<uid>
  *
- * The runtime makes the containers' cgroups below those of the pods. With the systemd driver each is
- * a slice that systemd made; the exact values are written to the files as well. A file that holds
- * the right value is not written.
+ * The runtime makes the containers' cgroups below those of the pods. With the systemd driver each
+ * is a slice that systemd made; the exact values are written to the files as well. A file that
+ * holds the right value is not written.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, statfsSync } from 'node:fs';
 import { writeFileSync } from 'node:fs';
@@ -61,7 +61,7 @@ export type Cgroups = {
   ensureNode(burstableCpuMilli: number, signal: AbortSignal): Promise<void>;
   /** Where the cgroup of a pod is, there or not. */
   podCgroup(qos: QOSClass, uid: string): PodCgroup;
-  /** Makes the cgroup of a pod and sets its limits. The class's must be there. */
+  /** Makes the cgroup of a pod and sets its limits; those above it too, if they are not there. */
   ensurePod(
     uid: string,
     resources: PodResources,
@@ -114,6 +114,10 @@ export function createCgroups(options: CgroupsOptions): Cgroups {
     },
     async ensurePod(uid, resources, pidsMax, signal) {
       const name = podCgroupName(resources.qosClass, uid);
+      // Somebody may have stopped the slices that ensureNode made.
+      for (const above of [qosCgroupName('Guaranteed'), qosCgroupName(resources.qosClass)]) {
+        if (!existsSync(pathOf(above))) await ensure(options, above, {}, signal);
+      }
       await ensure(options, name, podSettings(resources, pidsMax), signal);
       const cgroup = podCgroup(resources.qosClass, uid);
       forbidHugePages(cgroup.path);
@@ -137,7 +141,7 @@ function checkKernel(root: string): void {
   if (!isUnified(root)) {
     throw new Failure(
       'Unknown',
-      `${root} is not cgroup v2: add systemd.unified_cgroup_hierarchy=1 to the kernel's command line`,
+      `${root} is not cgroup v2: add systemd.unified_cgroup_hierarchy=1 to the line in cmdline.txt`,
     );
   }
   const missing = missingControllers(root);

@@ -36,7 +36,7 @@ export function createImageService(channel: Channel): ImageService {
     },
     async pullImage(name, sandboxConfig, signal) {
       const request = { image: { image: name }, sandboxConfig };
-      // A large image over a slow line takes what it takes; the runtime gives up on one that stalls.
+      // A large image over a slow line takes its time; the runtime gives up on one that stalls.
       const answer = await channel.unary(IMAGE_METHODS.pull, request, {
         signal,
         deadlineMs: undefined,

@@ -31,8 +31,8 @@ export type OpenOptions = {
 };
 
 /**
- * The runtime at `endpoint`, a path or a `unix://` address. Nothing is connected yet: the first call
- * does that, and fails with `Unavailable` while there is nobody.
+ * The runtime at `endpoint`, a path or a `unix://` address. Nothing is connected yet: the first
+ * call does that, and fails with `Unavailable` while there is nobody.
  *
  * @throws Failure `InvalidArgument` when the endpoint is no path of a unix socket.
  */

@@ -1,7 +1,7 @@
 /**
- * The CRI's messages, as tables: only those that limpet sends or reads, and of these only the fields
- * it uses. Written from the wire contract of `runtime.v1`; `test/conformance` compares each field
- * with the descriptor of k8s.io/cri-api. Keys are the `.proto`'s names in camel case.
+ * The CRI's messages, as tables: only those that limpet sends or reads, and of these only the
+ * fields it uses. Written from the wire contract of `runtime.v1`; `test/conformance` compares each
+ * field with the descriptor of k8s.io/cri-api. Keys are the `.proto`'s names in camel case.
  */
 import { enumeration, message, type Decoded, type Enumeration } from './codec.ts';
 import type { Field, Kind, Message } from './codec.ts';

@@ -129,7 +129,7 @@ function aggregate(
 }
 
 /**
- * How willingly the kernel kills a container when memory runs out, from -997 (last) to 1000 (first).
+ * How willingly the kernel kills a container when memory runs out: from -997, last, to 1000, first.
  *
  * @param memoryCapacityBytes All memory of the machine.
  */
@@ -157,8 +157,8 @@ export function cpuShares(milli: number): number {
 }
 
 /**
- * The `cpu.weight` of shares, by the kubelet's straight line. Runtimes bend it for containers by now
- * (runc 1.3); pod and QoS cgroups keep the line.
+ * The `cpu.weight` of shares, by the kubelet's straight line. Runtimes bend it for containers by
+ * now (runc 1.3); pod and QoS cgroups keep the line.
  */
 export function cpuWeight(shares: number): number {
   const within = Math.min(Math.max(shares, MIN_SHARES), MAX_SHARES);

@@ -8,8 +8,8 @@ const MAX_STDERR_CHARS = 4096;
 /**
  * Runs `argv`, and resolves to its standard error when it ended with 0.
  *
- * @throws Failure `NotFound` when there is no such tool, `Cancelled`, and what `explain` makes of the
- *   text that a failed run wrote.
+ * @throws Failure `NotFound` when there is no such tool, `Cancelled`, and what `explain` makes of
+ *   the text that a failed run wrote.
  */
 export function runTool(
   argv: readonly [tool: string, ...args: string[]],

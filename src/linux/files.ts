@@ -67,8 +67,8 @@ export async function writeDurable(
 }
 
 /**
- * As `writeDurable`, but leaves the disk alone where the file has this content already. True when it
- * was written.
+ * As `writeDurable`, but leaves the disk alone where the file has this content already. True when
+ * it was written.
  */
 export async function writeIfChanged(
   path: string,
@@ -87,8 +87,8 @@ export async function writeIfChanged(
 }
 
 /**
- * The content of a plain file. The last part of the path may not be a symbolic link, and a FIFO or a
- * device does not make it wait.
+ * The content of a plain file. The last part of the path may not be a symbolic link, and a FIFO or
+ * a device does not make it wait.
  *
  * @throws Failure `InvalidArgument` for what is no plain file or holds more than `maxBytes`;
  *   `NotFound`, …

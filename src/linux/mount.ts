@@ -1,6 +1,6 @@
 /**
- * Mounts, and the removal of trees that may have mounts in them. mount(8) and umount(8) do the work:
- * a pod needs them a few times in its life.
+ * Mounts, and the removal of trees that may have mounts in them. mount(8) and umount(8) do the
+ * work: a pod needs them a few times in its life.
  */
 import { isAbsolute, normalize } from 'node:path';
 

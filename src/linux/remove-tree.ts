@@ -22,8 +22,8 @@ const MAX_DEPTH = 64;
  * Removes `path` and all that is below it. `path` must lie strictly below `root`; no part between
  * them may be a symbolic link. Not there is success.
  *
- * @throws Failure `InvalidArgument` when `path` is not below `root`; `Unavailable` when something is
- *   still mounted at or below `path` (nothing was removed from there); `Cancelled`.
+ * @throws Failure `InvalidArgument` when `path` is not below `root`; `Unavailable` when something
+ *   is still mounted at or below `path` (nothing was removed from there); `Cancelled`.
  */
 export async function removeTree(root: string, path: string, signal: AbortSignal): Promise<void> {
   const parts = partsBelow(root, path);

@@ -52,8 +52,8 @@ export function restartWithout(
 }
 
 /**
- * Starts this process anew, under the same pid, if it would get huge pages unasked. Call it first of
- * all: whatever was opened before is lost. Returns where there is nothing to do or no way to do it.
+ * Starts this process anew, under the same pid, if it would get huge pages unasked. Call it first
+ * of all: whatever was opened before is lost. Returns where there is nothing to do or no way.
  */
 export function refuseHugePages(self: Invocation, openLibc: () => Libc | undefined): void {
   const restart = restartWithout(hugePages(), self);
