@@ -24,6 +24,8 @@ export type DesiredOptions = {
 
 export class Desired {
   readonly #options: DesiredOptions;
+  /** What the manifest folder wants, once it has said so. */
+  #manifests: readonly Pod[] | undefined;
 
   constructor(options: DesiredOptions) {
     this.#options = options;
@@ -41,6 +43,7 @@ export class Desired {
   /** Makes the pods of the manifest folder those and no others. */
   setManifests(pods: readonly Pod[]): void {
     const { store, turns, log } = this.#options;
+    this.#manifests = pods;
     const wanted = new Map(pods.map((pod) => [pod.metadata.uid, pod]));
     for (const worker of [...turns.workers.values()]) {
       if (worker.want.source !== 'file' || wanted.has(worker.uid)) continue;
@@ -102,7 +105,9 @@ export class Desired {
   forget(worker: Worker): void {
     this.#options.store.forget(worker.uid);
     this.#options.log.info('pod is gone', podFields(worker.want.pod));
-    this.admitAll();
+    // A file that came back unchanged while its pod was ending wants the same pod again.
+    if (this.#manifests !== undefined) this.setManifests(this.#manifests);
+    else this.admitAll();
   }
 
   /**
