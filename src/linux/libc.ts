@@ -84,10 +84,10 @@ export function socketAddress(address: string): Buffer | undefined {
 /** Runs `load` without the warning that ffi is experimental: we pin the version of Node. */
 function quietly<T>(load: () => T): T {
   const { emitWarning } = process;
-  process.emitWarning = ((warning: string | Error, ...rest: unknown[]) => {
+  process.emitWarning = (warning: string | Error, ...rest: unknown[]) => {
     if (rest[0] === 'ExperimentalWarning') return;
     Reflect.apply(emitWarning, process, [warning, ...rest]);
-  });
+  };
   try {
     return load();
   } finally {
