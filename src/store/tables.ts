@@ -42,12 +42,6 @@ export function prepareTables(database: Sqlite) {
   );
   const deletePod = sql<[string]>('DELETE FROM pods WHERE uid = ?');
   const deleteLedger = sql<[string]>('DELETE FROM ledgers WHERE uid = ?');
-  const meta = sql<[string], { value: string }>('SELECT value FROM meta WHERE key = ?');
-  const setMeta = sql<[string, string]>(
-    `INSERT INTO meta (key, value) VALUES (?, ?)
-     ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
-  );
-  const removeMeta = sql<[string]>('DELETE FROM meta WHERE key = ?');
   const quarantine = sql<[string, string | null, string, string, number]>(
     'INSERT INTO quarantine (origin, uid, problem, raw, wall_ms) VALUES (?, ?, ?, ?, ?)',
   );
@@ -56,11 +50,7 @@ export function prepareTables(database: Sqlite) {
                 coalesce((SELECT max(wall_ms) FROM ledgers), 0)) AS newest`,
   );
 
-  const readMeta = (key: string) => meta.get(key)?.value;
-  const writeMeta = (key: string, value: string | undefined): void => {
-    if (value === undefined) removeMeta.run(key);
-    else if (readMeta(key) !== value) setMeta.run(key, value);
-  };
+  const meta = prepareMeta(database);
   return {
     podRows: () => podRows.all(),
     podRow: (uid: string) => podRow.get(uid),
@@ -89,6 +79,33 @@ export function prepareTables(database: Sqlite) {
     /** With its ledger. */
     deletePod: (uid: string) => deletePod.run(uid),
     deleteLedger: (uid: string) => deleteLedger.run(uid),
+    ...meta,
+    /** Keeps the raw text of a row that can't be trusted. */
+    quarantine: (origin: string, row: PodRow | LedgerRow, problem: string, wallMs: number) =>
+      quarantine.run(origin, String(row.uid), problem, JSON.stringify(row), wallMs),
+    /** The newest wall time that was stored, in ms. */
+    timeFloor: () => Math.max(newest.get()!.newest, Number(meta.meta(TIME_FLOOR) ?? 0) || 0),
+    /** Needed only where a write leaves no row behind that bears the time. */
+    setTimeFloor: (wallMs: number) => meta.setMeta(TIME_FLOOR, String(wallMs)),
+  };
+}
+
+/** Small texts under a key, and what the store itself keeps there. */
+function prepareMeta(database: Sqlite) {
+  const meta = database.prepare<[string], { value: string }>(
+    'SELECT value FROM meta WHERE key = ?',
+  );
+  const setMeta = database.prepare<[string, string]>(
+    `INSERT INTO meta (key, value) VALUES (?, ?)
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+  );
+  const removeMeta = database.prepare<[string]>('DELETE FROM meta WHERE key = ?');
+  const readMeta = (key: string) => meta.get(key)?.value;
+  const writeMeta = (key: string, value: string | undefined): void => {
+    if (value === undefined) removeMeta.run(key);
+    else if (readMeta(key) !== value) setMeta.run(key, value);
+  };
+  return {
     meta: readMeta,
     setMeta: writeMeta,
     isOpen: () => readMeta(OPEN) !== undefined,
@@ -99,13 +116,6 @@ export function prepareTables(database: Sqlite) {
     },
     setUncertain: (uids: readonly string[]) =>
       writeMeta(UNCERTAIN, uids.length === 0 ? undefined : JSON.stringify(uids)),
-    /** Keeps the raw text of a row that can't be trusted. */
-    quarantine: (origin: string, row: PodRow | LedgerRow, problem: string, wallMs: number) =>
-      quarantine.run(origin, String(row.uid), problem, JSON.stringify(row), wallMs),
-    /** The newest wall time that was stored, in ms. */
-    timeFloor: () => Math.max(newest.get()!.newest, Number(readMeta(TIME_FLOOR) ?? 0) || 0),
-    /** Needed only where a write leaves no row behind that bears the time. */
-    setTimeFloor: (wallMs: number) => setMeta.run(TIME_FLOOR, String(wallMs)),
   };
 }
 
