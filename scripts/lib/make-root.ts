@@ -13,7 +13,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -85,7 +84,9 @@ function extract(plan: RootPlan, root: string): void {
     root,
     ...suites.map((suite) => `deb ${plan.mirror} ${suite} main`),
   ];
-  execFileSync('mmdebstrap', args, { stdio: ['ignore', 'inherit', 'inherit'] });
+  // In a user namespace there is no other owner or group to give a file to, either.
+  const env = { ...process.env, TAR_OPTIONS: '--no-same-owner' };
+  execFileSync('mmdebstrap', args, { stdio: ['ignore', 'inherit', 'inherit'], env });
 }
 
 function finish(plan: RootPlan, root: string): void {
@@ -236,7 +237,6 @@ function versions(archives: readonly string[]): string {
 function link(root: string, path: string, target: string): void {
   const full = join(root, path);
   mkdirSync(dirname(full), { recursive: true });
-  rmSync(full, { force: true });
-  if (existsSync(full) && statSync(full).isDirectory()) throw new Error(`${path} is a directory`);
+  rmSync(full, { recursive: true, force: true });
   symlinkSync(target, full);
 }
