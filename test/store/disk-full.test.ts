@@ -27,8 +27,7 @@ const options = mayMount ? {} : { skip: 'mounting a small tmpfs takes root' };
 test('a full disk refuses pods, still takes ledgers and deletions, and heals', options, (t) => {
   const disk = smallDisk(t);
   const clock = handClock();
-  const store = open(disk, { clock });
-  t.after(() => store[Symbol.dispose]());
+  using store = open(disk, { clock });
   store.putPods(['a', 'b', 'c'].map((name) => ({ ...big(name, 10), source: 'local' }) as const));
   store.putLedgers([{ uid: 'uid-a', ledger: ledger(1) }]);
   const reserve = join(disk.directory, 'reserve');
@@ -90,8 +89,7 @@ test('a store on a full disk is opened with all its pods', options, (t) => {
   cpSync(source.podsDirectory, disk.podsDirectory, { recursive: true });
   first[Symbol.dispose]();
   fillUp(disk.root);
-  const store = open(disk);
-  t.after(() => store[Symbol.dispose]());
+  using store = open(disk);
   assert.equal(store.opening.state, 'unclean', store.opening.message);
   assert.deepEqual(names(store), ['a', 'b', 'c']);
 });
@@ -100,8 +98,7 @@ test('events that find no space disturb nobody', options, (t) => {
   const disk = smallDisk(t);
   const { log, lines } = captureLog();
   const clock = handClock();
-  const store = open(disk, { log, clock });
-  t.after(() => store[Symbol.dispose]());
+  using store = open(disk, { log, clock });
   fillUp(disk.root);
   const says = (n: number) => event(`Reason${n}`, 'uid-web', `${n} `.repeat(200));
   const failed = () => lines.filter((line) => line.includes('cannot write events')).length;

@@ -47,8 +47,7 @@ test('the same event again is counted, and keeps the time when it was first seen
 test('events are written in one go, some seconds after the first', (t) => {
   const where = place(t);
   const clock = handClock();
-  const store = open(where, { clock });
-  t.after(() => store[Symbol.dispose]());
+  using store = open(where, { clock });
   const wal = () => statSync(join(where.directory, 'events.db-wal')).size;
   const empty = wal();
   for (let n = 0; n < 20; n++) store.recordEvent(event(`Reason${n}`), clock.now());

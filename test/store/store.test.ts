@@ -207,8 +207,7 @@ test('files are for root only, the database runs with full sync and without a sh
 test('backups follow changes of pods, not of ledgers, and not too often', (t) => {
   const where = place(t);
   const clock = handClock();
-  const store = open(where, { clock });
-  t.after(() => store[Symbol.dispose]());
+  using store = open(where, { clock });
   const backup = (n: number) => join(where.directory, 'backup', `limpet-${n}.db`);
   const podsIn = (file: string): number => {
     const database = openToRead(file);
@@ -254,8 +253,7 @@ test('a backup that fails is said, and tried again', (t) => {
   const where = place(t);
   const clock = handClock();
   const { log, lines } = captureLog();
-  const store = open(where, { clock, log });
-  t.after(() => store[Symbol.dispose]());
+  using store = open(where, { clock, log });
   const folder = join(where.directory, 'backup');
   store.putPod(pod('a'), 'local', '');
   rmSync(folder, { recursive: true, force: true });
