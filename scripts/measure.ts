@@ -1,0 +1,413 @@
+/**
+ * Measures limpet in a virtual node: what it costs when nothing happens, and how long it takes to
+ * bring the pods back after a power cut. Exits with 1 when a bound does not hold.
+ */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import type { PodReport } from '../src/server/api.ts';
+import { installLimpet, podsOf, until } from './lib/install-limpet.ts';
+import { run } from './lib/process.ts';
+import {
+  up,
+  type Arch,
+  type Containerd,
+  type Pages,
+  type VirtualNode,
+} from './lib/virtual-node.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+
+const HELP = `Usage: scripts/measure idle [--pods 10,30] [--minutes 5] [MACHINE]
+       scripts/measure start [--pods 5] [MACHINE]
+
+idle   memory, processor, wake-ups and disk writes of limpet while its pods run and nothing happens
+start  from the agent's start after a power cut to all pods running, beside the time that
+       "ctr run" takes for as many containers, one after the other
+
+MACHINE: [--arch amd64|arm64] [--pages 4k|16k] [--containerd 1.7|2]
+  --json FILE   writes the figures there as well
+
+Bounds: private dirty memory is at most 24 MB with 10 pods, and at most 2 MB more with 30; nothing
+is written to the disk at rest; the pods are back within twice the time of "ctr run". MB is 10^6.
+`;
+
+const MAX_DIRTY_BYTES = 24e6;
+const MAX_MORE_BYTES = 2e6;
+const SETTLE_MS = 60_000;
+const PODS_TIMEOUT_MS = 1_800_000;
+
+const beganMs = performance.now();
+function say(line: string): void {
+  const seconds = ((performance.now() - beganMs) / 1000).toFixed(0).padStart(4);
+  process.stderr.write(`${seconds} s  ${line}\n`);
+}
+
+/** What the kernel counts of a process and of the disk, at one moment. */
+type Sample = {
+  readonly uptimeS: number;
+  readonly pid: number;
+  readonly rssBytes: number;
+  readonly pssBytes: number;
+  readonly privateDirtyBytes: number;
+  readonly hugeBytes: number;
+  /** Resident pages of the executable's own file: shared with the page cache, clean. */
+  readonly executableBytes: number;
+  readonly cpuMs: number;
+  readonly voluntarySwitches: number;
+  readonly involuntarySwitches: number;
+  readonly writtenBytes: number;
+  readonly writeCalls: number;
+  readonly descriptors: number;
+  readonly threads: number;
+  readonly diskSectors: number;
+};
+
+const SAMPLE = `
+p=$(systemctl show limpet -P MainPID); echo "pid $p"
+read -r up _ < /proc/uptime; echo "uptime $up"
+cat /proc/$p/smaps_rollup | sed 's/^/rollup /'
+read -r line < /proc/$p/stat; set -- \${line##*) }; echo "ticks $((\${12} + \${13}))"
+grep -h ctxt_switches /proc/$p/task/*/status
+sed 's/^/io /' /proc/$p/io
+echo "fds $(ls /proc/$p/fd | wc -l)"
+echo "threads $(ls /proc/$p/task | wc -l)"
+read -r line < /sys/block/vda/stat; set -- $line; echo "sectors $7"
+grep -A 3 ' /usr/bin/limpet' /proc/$p/smaps | grep '^Rss' | sed 's/^/own /'`;
+
+async function sample(node: VirtualNode): Promise<Sample> {
+  const { stdout } = await node.ssh(SAMPLE, { timeoutMs: 60_000 });
+  const sum = (pattern: RegExp): number =>
+    [...stdout.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
+  return {
+    uptimeS: sum(/^uptime (\S+)$/gm),
+    pid: sum(/^pid (\d+)$/gm),
+    rssBytes: 1024 * sum(/^rollup Rss:\s+(\d+) kB$/gm),
+    pssBytes: 1024 * sum(/^rollup Pss:\s+(\d+) kB$/gm),
+    privateDirtyBytes: 1024 * sum(/^rollup Private_Dirty:\s+(\d+) kB$/gm),
+    hugeBytes: 1024 * sum(/^rollup AnonHugePages:\s+(\d+) kB$/gm),
+    executableBytes: 1024 * sum(/^own Rss:\s+(\d+) kB$/gm),
+    // A tick is 10 ms for all programs, whatever the kernel's own is.
+    cpuMs: 10 * sum(/^ticks (\d+)$/gm),
+    voluntarySwitches: sum(/^voluntary_ctxt_switches:\s+(\d+)$/gm),
+    involuntarySwitches: sum(/^nonvoluntary_ctxt_switches:\s+(\d+)$/gm),
+    writtenBytes: sum(/^io write_bytes: (\d+)$/gm),
+    writeCalls: sum(/^io syscw: (\d+)$/gm),
+    descriptors: sum(/^fds (\d+)$/gm),
+    threads: sum(/^threads (\d+)$/gm),
+    diskSectors: sum(/^sectors (\d+)$/gm),
+  };
+}
+
+/** What a stretch of rest cost, by the minute. */
+type Rest = {
+  readonly pods: number;
+  readonly minutes: number;
+  readonly rssBytes: number;
+  readonly pssBytes: number;
+  readonly privateDirtyBytes: number;
+  readonly hugeBytes: number;
+  readonly executableBytes: number;
+  readonly cpuMsPerMinute: number;
+  readonly wakeUpsPerMinute: number;
+  readonly preemptionsPerMinute: number;
+  readonly writtenBytes: number;
+  readonly writeCallsPerMinute: number;
+  readonly diskWrittenBytes: number;
+  readonly descriptors: number;
+  readonly threads: number;
+};
+
+function restBetween(pods: number, from: Sample, to: Sample): Rest {
+  if (from.pid !== to.pid) throw new Error('limpet was restarted during the measurement');
+  const minutes = (to.uptimeS - from.uptimeS) / 60;
+  const rate = (key: keyof Sample): number => Math.round((to[key] - from[key]) / minutes);
+  const { rssBytes, pssBytes, privateDirtyBytes, hugeBytes, executableBytes } = to;
+  return {
+    pods,
+    minutes: Math.round(minutes * 100) / 100,
+    ...{ rssBytes, pssBytes, privateDirtyBytes, hugeBytes, executableBytes },
+    cpuMsPerMinute: rate('cpuMs'),
+    wakeUpsPerMinute: rate('voluntarySwitches'),
+    preemptionsPerMinute: rate('involuntarySwitches'),
+    writtenBytes: to.writtenBytes - from.writtenBytes,
+    writeCallsPerMinute: rate('writeCalls'),
+    diskWrittenBytes: 512 * (to.diskSectors - from.diskSectors),
+    descriptors: to.descriptors,
+    threads: to.threads,
+  };
+}
+
+function podText(name: string): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        {
+          name: 'main',
+          image: 'limpet.local/busybox:1',
+          command: ['sh', '-c', 'trap "exit 0" TERM; sleep 1000000 & wait'],
+        },
+      ],
+    },
+  });
+}
+
+function isReady({ status }: PodReport): boolean {
+  return status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True');
+}
+
+/** Applies pods until there are `count`, and waits until all run. */
+async function havePods(node: VirtualNode, count: number): Promise<void> {
+  const there = (await podsOf(node)).length;
+  const names = Array.from({ length: count - there }, (_, index) => `pod-${there + index}`);
+  const input = names.map((name) => `---\n${podText(name)}\n`).join('');
+  if (names.length > 0) await node.ssh('limpet apply -f -', { input, timeoutMs: 120_000 });
+  await until(
+    `${count} pods run`,
+    async () => (await podsOf(node)).filter(isReady).length,
+    (running) => running === count,
+    { timeoutMs: PODS_TIMEOUT_MS, everyMs: 5000 },
+  );
+}
+
+async function idle(
+  node: VirtualNode,
+  counts: readonly number[],
+  minutes: number,
+): Promise<Rest[]> {
+  const rests: Rest[] = [];
+  for (const count of counts) {
+    await havePods(node, count);
+    say(`${count} pods run; nothing is done for ${minutes} minutes`);
+    await sleep(SETTLE_MS);
+    const from = await sample(node);
+    await sleep(minutes * 60_000);
+    rests.push(restBetween(count, from, await sample(node)));
+  }
+  return rests;
+}
+
+type Back = {
+  readonly pods: number;
+  /** From the agent's start, and from the kernel's, to all pods running. */
+  readonly agentS: number;
+  readonly kernelS: number;
+  readonly aloneS: number;
+};
+
+async function start(node: VirtualNode, count: number): Promise<Back> {
+  await havePods(node, count);
+  await node.ssh('sync');
+  say('cutting the power');
+  await node.cut();
+  await node.boot({ unplugged: true });
+  const uids = new Set<string>();
+  const { stdout } = await node.ssh(
+    // One question at a time, by the machine itself: asking from outside costs it more.
+    `until [ "$(limpet pods -A --output json 2>/dev/null | grep -c '"summary": *"Running"')" = ${count} ]; ` +
+      'do sleep 1; done; cut -d" " -f1 /proc/uptime; ' +
+      'systemctl show limpet -P ExecMainStartTimestampMonotonic',
+    { timeoutMs: 600_000 },
+  );
+  for (const { pod } of await podsOf(node)) uids.add(pod.metadata.uid);
+  if (uids.size !== count) throw new Error(`there are ${uids.size} pods, not ${count}`);
+  const [now = 0, agentUs = 0] = stdout.trim().split('\n').map(Number);
+  say('ctr run of as many containers, one after the other');
+  const alone = await node.ssh(
+    'ctr -n k8s.io images export /root/b.tar limpet.local/busybox:1 && ' +
+      'ctr -n alone images import /root/b.tar >/dev/null && ' +
+      `a=$(cut -d" " -f1 /proc/uptime); for i in $(seq ${count}); do ` +
+      'ctr -n alone run --rm limpet.local/busybox:1 alone$i true; done; ' +
+      'echo $a $(cut -d" " -f1 /proc/uptime)',
+    { timeoutMs: 600_000 },
+  );
+  const [from = 0, to = 0] = alone.stdout.trim().split('\n').at(-1)!.split(' ').map(Number);
+  const tenths = (seconds: number) => Math.round(seconds * 10) / 10;
+  return {
+    pods: count,
+    agentS: tenths(now - agentUs / 1e6),
+    kernelS: tenths(now),
+    aloneS: tenths(to - from),
+  };
+}
+
+/** A table with a line for each figure and a column for each measurement. */
+function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) =>
+    Math.max(...rows.map((row) => (row[column] ?? '').length)),
+  );
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, column) =>
+        column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!),
+      )
+      .join('  ');
+  return `${rows.map(line).join('\n')}\n`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function restTable(rests: readonly Rest[]): string {
+  const row = (name: string, show: (rest: Rest) => string) => [name, ...rests.map(show)];
+  return table([
+    row('', ({ pods }) => `${pods} pods`),
+    row('private dirty', (r) => megabytes(r.privateDirtyBytes)),
+    row('  in huge pages', (r) => megabytes(r.hugeBytes)),
+    row('PSS', (r) => megabytes(r.pssBytes)),
+    row('RSS', (r) => megabytes(r.rssBytes)),
+    row("  the executable's own file", (r) => megabytes(r.executableBytes)),
+    row('processor, a minute', (r) => `${r.cpuMsPerMinute} ms`),
+    row('wake-ups, a minute', (r) => String(r.wakeUpsPerMinute)),
+    row('preemptions, a minute', (r) => String(r.preemptionsPerMinute)),
+    row('write calls, a minute', (r) => String(r.writeCallsPerMinute)),
+    row('written to the disk by limpet', (r) => `${r.writtenBytes} B`),
+    row('written to the disk by all', (r) => `${r.diskWrittenBytes} B`),
+    row('file descriptors', (r) => String(r.descriptors)),
+    row('threads', (r) => String(r.threads)),
+    row('measured for', (r) => `${r.minutes} min`),
+  ]);
+}
+
+type Bound = { readonly what: string; readonly holds: boolean };
+
+function boundsOf(rests: readonly Rest[]): readonly Bound[] {
+  const [first, ...more] = rests;
+  if (first === undefined) return [];
+  const bounds: Bound[] = [];
+  if (first.pods <= 10) {
+    const what = `private dirty with ${first.pods} pods is at most ${megabytes(MAX_DIRTY_BYTES)}`;
+    bounds.push({ what, holds: first.privateDirtyBytes <= MAX_DIRTY_BYTES });
+  }
+  for (const rest of more) {
+    if (rest.pods > 30) continue;
+    const grown = rest.privateDirtyBytes - first.privateDirtyBytes;
+    const what =
+      `private dirty with ${rest.pods} pods is at most ${megabytes(MAX_MORE_BYTES)} more ` +
+      `(${megabytes(grown)})`;
+    bounds.push({ what, holds: grown <= MAX_MORE_BYTES });
+  }
+  for (const { pods, writtenBytes } of rests) {
+    const what = `limpet wrote nothing to the disk with ${pods} pods`;
+    bounds.push({ what, holds: writtenBytes === 0 });
+  }
+  return bounds;
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      arch: { type: 'string', default: process.arch === 'x64' ? 'amd64' : 'arm64' },
+      pages: { type: 'string', default: '4k' },
+      containerd: { type: 'string', default: '1.7' },
+      pods: { type: 'string' },
+      minutes: { type: 'string', default: '5' },
+      json: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  const [what] = positionals;
+  if (values.help === true || (what !== 'idle' && what !== 'start') || positionals.length > 1) {
+    process.stdout.write(HELP);
+    return values.help === true ? 0 : 2;
+  }
+  const { arch, pages, containerd } = machineOf(values);
+  const minutes = Number(values.minutes);
+  const pods = (values.pods ?? (what === 'idle' ? '10,30' : '5')).split(',').map(Number);
+  if (![minutes, ...pods].every((number) => number > 0)) throw new Error('numbers are above 0');
+  const build = ['--arch', arch === 'amd64' ? 'x64' : 'arm64'];
+  await run(process.execPath, [join(ROOT, 'scripts/build.ts'), ...build]);
+  const name = `measure-${arch}-${process.pid}`;
+  const memoryMiB = 1024;
+  const node = await up({ name, arch, pages, containerd, memoryMiB, say });
+  const end = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => end.abort(new Error(`ended by ${signal}`)));
+  }
+  const interrupted = new Promise<never>((_, reject) => {
+    end.signal.addEventListener('abort', () => reject(end.signal.reason as Error));
+  });
+  try {
+    const machine = { arch, pages, containerd, accel: node.accel };
+    return await Promise.race([
+      report(node, what, { machine, pods, minutes }, values.json),
+      interrupted,
+    ]);
+  } finally {
+    await node.down();
+  }
+}
+
+function machineOf(values: {
+  readonly arch: string;
+  readonly pages: string;
+  readonly containerd: string;
+}): { arch: Arch; pages: Pages; containerd: Containerd } {
+  const { arch, pages, containerd } = values;
+  if (arch !== 'amd64' && arch !== 'arm64') throw new Error('--arch is amd64 or arm64');
+  if (pages !== '4k' && pages !== '16k') throw new Error('--pages is 4k or 16k');
+  if (containerd !== '1.7' && containerd !== '2') throw new Error('--containerd is 1.7 or 2');
+  return { arch, pages, containerd };
+}
+
+type Task = {
+  readonly machine: object;
+  readonly pods: readonly number[];
+  readonly minutes: number;
+};
+
+async function report(
+  node: VirtualNode,
+  what: 'idle' | 'start',
+  { machine, pods, minutes }: Task,
+  json: string | undefined,
+): Promise<number> {
+  await installLimpet(node);
+  const keep = async (figures: object): Promise<void> => {
+    if (json !== undefined) await writeFile(json, `${JSON.stringify(figures, undefined, 2)}\n`);
+  };
+  let bounds: readonly Bound[];
+  if (what === 'idle') {
+    const rests = await idle(node, pods, minutes);
+    process.stdout.write(restTable(rests));
+    await keep({ machine, rests });
+    bounds = boundsOf(rests);
+  } else {
+    const backs: Back[] = [];
+    for (const count of pods) backs.push(await start(node, count));
+    const row = (title: string, show: (back: Back) => string) => [title, ...backs.map(show)];
+    process.stdout.write(
+      table([
+        row('', (back) => `${back.pods} pods`),
+        row("from the agent's start to all running", ({ agentS }) => `${agentS} s`),
+        row("from the kernel's start to all running", ({ kernelS }) => `${kernelS} s`),
+        row('ctr run of as many, one after the other', ({ aloneS }) => `${aloneS} s`),
+      ]),
+    );
+    await keep({ machine, backs });
+    bounds = backs.map(({ pods: count, agentS, aloneS }) => ({
+      what: `${count} pods are back within twice the time of ctr run`,
+      holds: agentS <= 2 * aloneS,
+    }));
+  }
+  process.stdout.write(`${JSON.stringify(machine)}\n`);
+  for (const bound of bounds)
+    process.stdout.write(`${bound.holds ? 'yes' : 'NO '}  ${bound.what}\n`);
+  return bounds.every(({ holds }) => holds) ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(
+    `scripts/measure: ${error instanceof Error ? error.message : String(error)}\n`,
+  );
+  process.exitCode = 1;
+}

@@ -1,0 +1,184 @@
+/** What happens to pods when the agent or the runtime is killed: nothing. */
+import assert from 'node:assert/strict';
+import { until } from '../../../scripts/lib/install-limpet.ts';
+import type { Board } from '../board.ts';
+import { isReady, live, nameOf, pause, podText, statusesOf, together } from '../board.ts';
+import type { Cases } from './case.ts';
+
+/** 50 in the campaign. */
+const KILLS = Number(process.env['LIMPET_KILLS'] ?? 4);
+/** 6 in the campaign, with 30 pods. */
+const RUNTIME_KILLS = Number(process.env['LIMPET_RUNTIME_KILLS'] ?? 1);
+const PODS = Number(process.env['LIMPET_PODS'] ?? 6);
+
+type Vitals = { readonly pid: number; readonly fds: number; readonly dirtyKiB: number };
+
+async function vitals(board: Board): Promise<Vitals> {
+  const text = await board.sh(
+    'p=$(systemctl show limpet -P MainPID); echo $p; ls /proc/$p/fd | wc -l; ' +
+      "grep -E '^Private_Dirty' /proc/$p/smaps_rollup",
+  );
+  const [pid, fds] = text.split('\n').map(Number);
+  const dirtyKiB = Number(/Private_Dirty:\s+(\d+) kB/.exec(text)?.[1] ?? Number.NaN);
+  return { pid: pid ?? 0, fds: fds ?? 0, dirtyKiB };
+}
+
+/** The agent answers and sees the runtime. */
+async function answering(board: Board, what: string): Promise<void> {
+  await until(
+    what,
+    async () => {
+      const status = await board.status().catch(() => undefined);
+      return status?.runtime.connected === true && status.pods.pending === 0;
+    },
+    (so) => so,
+    { timeoutMs: 180_000, everyMs: 1000 },
+  );
+}
+
+function worker(index: number): string {
+  return podText(`worker-${index}`, undefined);
+}
+
+async function kills(board: Board): Promise<void> {
+  const steady = Array.from({ length: 3 }, (_, index) => worker(index));
+  // What keeps the agent busy while it is killed.
+  const crashing = podText('crashing', 'sleep 1; exit 1');
+  await board.apply(together(...steady, crashing));
+  await board.untilPods(
+    'the workers run',
+    (pods) =>
+      pods.filter((report) => nameOf(report).startsWith('worker') && isReady(report)).length === 3,
+  );
+  const ids = new Map(
+    (await board.pods())
+      .filter((report) => nameOf(report).startsWith('worker'))
+      .map((report) => [
+        statusesOf(report)[0]?.containerID?.replace('containerd://', '') ?? '',
+        nameOf(report),
+      ]),
+  );
+  const before = await board.processes();
+  for (const id of ids.keys()) assert.ok(before.has(id), `the container ${id} has a process`);
+  const first = await vitals(board);
+  let restartsBefore = 0;
+  for (let round = 0; round < KILLS; round++) {
+    const { pid } = await vitals(board);
+    assert.notEqual(pid, 0);
+    // Load: pods come and go around the moment of the kill.
+    await board.apply(podText(`load-${round}`, undefined)).catch(() => undefined);
+    await pause(((round * 7919) % 13) * 250);
+    await board.sh(`kill -9 ${pid}`);
+    await until(
+      'systemd has started limpet again',
+      async () => (await vitals(board).catch(() => undefined))?.pid ?? 0,
+      (now) => now !== 0 && now !== pid,
+      { timeoutMs: 120_000, everyMs: 1000 },
+    );
+    await answering(board, 'the agent is at work again');
+    const now = await board.processes();
+    for (const [id, name] of ids) {
+      assert.equal(now.get(id), before.get(id), `${name} went on after kill ${round}`);
+    }
+    const pods = await board.pods();
+    const count = statusesOf(live(pods, 'crashing')!)[0]!.restartCount;
+    assert.ok(count >= restartsBefore, 'no restart count goes back');
+    restartsBefore = count;
+    const load = live(pods, `load-${round}`);
+    assert.ok(load !== undefined, 'what was acknowledged is there');
+    await board.delete(`load-${round}`, 0);
+  }
+  await board.untilPods(
+    'the load is gone',
+    (pods) => !pods.some((p) => nameOf(p).startsWith('load')),
+  );
+  await pause(5000);
+  const last = await vitals(board);
+  board.note(
+    `${KILLS} kills: descriptors ${first.fds} then ${last.fds}, ` +
+      `private dirty ${first.dirtyKiB} then ${last.dirtyKiB} KiB`,
+  );
+  assert.ok(last.fds <= first.fds + 4, `descriptors went from ${first.fds} to ${last.fds}`);
+  assert.ok(last.dirtyKiB <= first.dirtyKiB + 4096, 'memory does not grow with kills');
+  for (const [id] of ids) assert.equal((await board.processes()).get(id), before.get(id));
+}
+
+async function runtimeKills(board: Board): Promise<void> {
+  const names = Array.from({ length: PODS }, (_, index) => `steady-${index}`);
+  await board.apply(together(...names.map((name) => podText(name, undefined))));
+  await board.untilPods(
+    `${PODS} pods run`,
+    (pods) => pods.length === PODS && pods.every(isReady),
+    900_000,
+  );
+  const before = await board.processes();
+  assert.ok(before.size >= PODS);
+  const { fds } = await vitals(board);
+  for (let round = 0; round < RUNTIME_KILLS; round++) {
+    await board.sh('kill -9 $(systemctl show containerd -P MainPID)');
+    const began = performance.now();
+    await pause(500);
+    await until(
+      'the agent has noticed, and containerd answers again',
+      () => board.status(),
+      ({ runtime, findings }) =>
+        runtime.connected &&
+        runtime.networkReady &&
+        findings.every(({ health }) => health === 'ok'),
+      { timeoutMs: 90_000, everyMs: 1000 },
+    );
+    await board.untilPods(
+      'all pods are well',
+      (pods) => pods.length === PODS && pods.every(isReady),
+      90_000,
+    );
+    const probe = `after-${round}`;
+    await board.apply(podText(probe, 'exit 0', { restartPolicy: 'Never' }));
+    await board.untilPods(
+      'a new pod runs',
+      (pods) => live(pods, probe)?.status.phase === 'Succeeded',
+      90_000,
+    );
+    const seconds = (performance.now() - began) / 1000;
+    board.note(`containerd killed with ${PODS} pods: all right after ${seconds.toFixed(1)} s`);
+    assert.ok(seconds < 60, `all is right within a minute, not ${seconds.toFixed(1)} s`);
+    await board.delete(probe, 0);
+    await board.untilPods('the new pod is gone', (pods) => pods.length === PODS);
+    assert.deepEqual(await board.processes(), before, 'no container ended');
+  }
+  const pods = await board.pods();
+  for (const report of pods) assert.equal(statusesOf(report)[0]?.restartCount, 0);
+  const last = await vitals(board);
+  assert.ok(last.fds <= fds + 4, `descriptors went from ${fds} to ${last.fds}`);
+}
+
+/** Stopped for a while, limpet finds what it left; what ended meanwhile is started again. */
+async function stopped(board: Board): Promise<void> {
+  await board.apply(together(worker(0), worker(1), podText('doomed', 'sleep 100000')));
+  const pods = await board.untilPods(
+    'three pods run',
+    (seen) => seen.length === 3 && seen.every(isReady),
+  );
+  const id = statusesOf(live(pods, 'doomed')!)[0]?.containerID?.replace('containerd://', '') ?? '';
+  const before = await board.processes();
+  await board.sh('systemctl stop limpet');
+  assert.deepEqual(await board.processes(), before, 'the pods go on without the agent');
+  const gone = await board.tell('limpet pods');
+  assert.equal(gone.code, 3);
+  assert.match(gone.stderr, /the agent is not running/);
+  await board.sh(`kill -9 ${before.get(id)?.split(':')[0]}; sleep 1; systemctl start limpet`);
+  await board.untilPods('what ended meanwhile runs again', (seen) => {
+    const doomed = live(seen, 'doomed');
+    return doomed !== undefined && isReady(doomed) && statusesOf(doomed)[0]!.restartCount === 1;
+  });
+  const after = await board.processes();
+  for (const [other, process] of before) {
+    if (other !== id) assert.equal(after.get(other), process);
+  }
+}
+
+export const killCases: Cases = {
+  'kill -9 of limpet under load': kills,
+  'kill -9 of containerd': runtimeKills,
+  'limpet stopped for a while': stopped,
+};
