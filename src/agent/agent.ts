@@ -8,6 +8,7 @@ import { systemClock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import { createLog } from '../base/log.ts';
 import { systemRandom } from '../base/random.ts';
+import { BUILT_WALL_MS } from '../base/version.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { Pod } from '../kube/pod.ts';
 import { openLibc } from '../linux/libc.ts';
@@ -45,7 +46,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     () => libc,
     (m) => log.warn(m),
   );
-  let floorMs = 0;
+  let floorMs = BUILT_WALL_MS;
   const clock = systemClock(bootId(), () => floorMs);
   mkdirSync(options.rootDirectory, { recursive: true, mode: 0o750 });
   const { nativeBinding, rootDirectory } = options;
@@ -57,7 +58,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       ...(nativeBinding !== undefined && { nativeBinding }),
     }),
   );
-  floorMs = store.timeFloor();
+  floorMs = Math.max(floorMs, store.timeFloor());
   log.info('starting', {
     version: options.version,
     node: options.nodeName,

@@ -11,6 +11,7 @@ import { specHash } from '../kube/static-uid.ts';
 import type { Neighbour, NodeCapacity } from '../node/admit.ts';
 import { admit } from '../node/admit.ts';
 import type { Deletion, Want } from '../pod/model.ts';
+import { withDoubt } from '../pod/doubt.ts';
 import type { Store } from '../store/store.ts';
 import type { Turns, Worker } from './turns.ts';
 
@@ -34,8 +35,10 @@ export class Desired {
   /** Takes up what was stored, as it was when the power went. */
   load(): void {
     const { store, turns } = this.#options;
+    const uncertain = new Set(store.opening.uncertain);
     for (const { pod, source, order, deletion, ledger } of store.pods()) {
-      turns.add(wantOf(pod, source, order, deletion), ledger);
+      const believed = uncertain.has(pod.metadata.uid) ? withDoubt(pod, ledger) : ledger;
+      turns.add(wantOf(pod, source, order, deletion), believed);
     }
     this.admitAll();
   }
