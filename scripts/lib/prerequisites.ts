@@ -14,6 +14,7 @@ const packageOf: Readonly<Record<string, string>> = {
   depmod: 'kmod',
   ssh: 'openssh-client',
   unshare: 'util-linux',
+  go: 'golang-go',
 };
 
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -22,6 +23,9 @@ const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 export function programsToRun(arch: Arch): string[] {
   return [arch === 'amd64' ? 'qemu-system-x86_64' : 'qemu-system-aarch64', 'qemu-img', 'ssh'];
 }
+
+/** What the unit tests need: system calls are counted, and the CRI's own descriptor is Go. */
+export const programsToTest = ['strace', 'go', 'unshare'] as const;
 
 /** What building an image needs besides. */
 export const programsToBuild = ['mmdebstrap', 'mkfs.ext4', 'xz', 'depmod', 'unshare'] as const;
