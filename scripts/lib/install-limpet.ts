@@ -13,8 +13,11 @@ export function binaryFor(arch: VirtualNode['arch']): string {
 }
 
 /** Installs limpet and starts it; returns when systemd says that it is ready. */
-export async function installLimpet(node: VirtualNode): Promise<void> {
-  await node.copyIn(binaryFor(node.arch), '/usr/bin/limpet');
+export async function installLimpet(
+  node: VirtualNode,
+  binary = binaryFor(node.arch),
+): Promise<void> {
+  await node.copyIn(binary, '/usr/bin/limpet');
   await node.copyIn(join(ROOT, 'scripts/limpet.service'), '/etc/systemd/system/limpet.service');
   await node.ssh('mkdir -p /etc/kubernetes/manifests && chmod 755 /usr/bin/limpet && sync');
   await node.ssh('systemctl daemon-reload && systemctl enable --now limpet && sync', {

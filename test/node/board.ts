@@ -237,7 +237,7 @@ function exchange(
         const text = Buffer.concat(chunks).toString('utf8');
         resolve({ status: response.statusCode ?? 0, body: JSON.parse(text) as unknown });
       } catch (error) {
-        reject(error as Error);
+        reject(error);
       }
     });
   });

@@ -133,11 +133,7 @@ const moments: Readonly<Record<Kind, (rig: Rig, round: number) => Promise<string
     const image = rig.newImage();
     const name = `pull-${round}`;
     rig.expected.pulling.add(name);
-    await apply(
-      rig,
-      name,
-      podText(name, undefined, { containers: [{ ...(container({}) as object), image }] }),
-    );
+    await apply(rig, name, podText(name, undefined, { containers: [{ ...container({}), image }] }));
     await pause(ms);
     return `${(ms / 1000).toFixed(1)} s into a pull`;
   },
