@@ -10,8 +10,8 @@ import { programsToTest, require } from './lib/prerequisites.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const NODE = process.execPath;
-/** A test that hangs fails; suites in virtual nodes set longer ones of their own. */
-const TEST_TIMEOUT_MS = 300_000;
+/** A test that hangs fails; suites in virtual nodes have timeouts of their own. */
+const UNIT_TIMEOUT_MS = 300_000;
 
 const HELP = `Usage: scripts/test [PART]… [-- ARGUMENT…]
 
@@ -84,7 +84,11 @@ async function lint(): Promise<Result> {
 }
 
 /** Runs test files with Node's runner and reads its closing counts. */
-async function files(suite: string, paths: readonly string[], parallel: number): Promise<Result> {
+async function files(
+  suite: string,
+  paths: readonly string[],
+  flags: readonly string[],
+): Promise<Result> {
   // Mounts take root; who is not may have a namespace of his own.
   const root = process.getuid?.() === 0;
   const [command, ...before] = root
@@ -95,8 +99,7 @@ async function files(suite: string, paths: readonly string[], parallel: number):
     '--disable-warning=ExperimentalWarning',
     '--test',
     '--test-reporter=spec',
-    `--test-timeout=${TEST_TIMEOUT_MS}`,
-    `--test-concurrency=${parallel}`,
+    ...flags,
     ...paths,
   ]);
   const count = (name: string) =>
@@ -139,11 +142,14 @@ const PARTS: Record<string, (args: readonly string[]) => Promise<Result>> = {
   lint,
   unit: async (args) => {
     await require(programsToTest, (line) => process.stdout.write(`${line}\n`));
-    return await files('unit', args.length > 0 ? args : unitFiles(), availableParallelism());
+    return await files('unit', args.length > 0 ? args : unitFiles(), [
+      `--test-concurrency=${availableParallelism()}`,
+      `--test-timeout=${UNIT_TIMEOUT_MS}`,
+    ]);
   },
   sim,
   // One virtual node at a time: two would only take each other's processor.
-  node: (args) => files('node', nodeFiles(args), 1),
+  node: (args) => files('node', nodeFiles(args), ['--test-concurrency=1']),
 };
 
 /** The parts that were asked for, each with what follows it. */
