@@ -41,6 +41,8 @@ What is built is kept in ~/.cache/limpet (LIMPET_CACHE names another place). Fro
 host is 10.0.2.2. Exit codes: 0 done, 1 failed, 2 wrong arguments; "ssh" ends with the command's.
 `;
 
+const commands = ['up', 'ssh', 'copy', 'unplug', 'plug', 'cut', 'boot', 'clock', 'console', 'down'];
+
 class Misuse extends Error {}
 
 const started = performance.now();
@@ -60,6 +62,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(help);
     return 0;
   }
+  if (command !== 'list' && !commands.includes(command)) throw unknown(command);
   // Everything after the name is the other command's own, options too.
   if (command === 'ssh') return await shell(await attach(needed(rest[0], 'NAME')), rest.slice(1));
   const { values, positionals } = parsed(rest);
@@ -87,8 +90,12 @@ async function main(args: readonly string[]): Promise<number> {
       process.stdout.write(await node.console());
       return 0;
     default:
-      throw new Misuse(`there is no command "${command}"; see scripts/virtual-node --help`);
+      throw unknown(command);
   }
+}
+
+function unknown(command: string): Misuse {
+  return new Misuse(`there is no command "${command}"; see scripts/virtual-node --help`);
 }
 
 type Values = ReturnType<typeof parsed>['values'];

@@ -59,7 +59,7 @@ limpet_install() {
   if [ ! -x "$LIMPET_NODE" ] || [ "$LIMPET_ROOT/package-lock.json" -nt "$stamp" ]; then
     echo "limpet: installing the packages of package-lock.json (npm ci)" >&2
     before=$(date +%s)
-    (cd "$LIMPET_ROOT" && npm ci --ignore-scripts --no-audit --no-fund >&2) ||
+    (cd "$LIMPET_ROOT" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
       limpet_fail "npm ci failed"
     touch "$stamp"
     echo "limpet: installed in $(($(date +%s) - before)) s" >&2
