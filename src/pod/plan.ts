@@ -261,9 +261,7 @@ function create(draft: Draft, container: Container, attempt: number, current: Sa
 function stop(draft: Draft, container: ContainerSeen, graceSeconds: number, why: string): void {
   const { id, name } = container;
   const message = `Stopping container ${name}: ${why}`;
-  // By then the signal is sent, and what is left of the grace is stored.
-  if (draft.seen.ledger.ending !== undefined) wakeAt(draft, draft.now.monoMs + SIGNAL_SENT_MS);
-  propose(draft, {
+  const isBegun = propose(draft, {
     type: 'StopContainer',
     key: `container/${name}`,
     name,
@@ -271,6 +269,10 @@ function stop(draft: Draft, container: ContainerSeen, graceSeconds: number, why:
     graceSeconds,
     message,
   });
+  // By then the signal is sent, and what is left of the grace is stored.
+  if (isBegun && draft.seen.ledger.ending !== undefined) {
+    wakeAt(draft, draft.now.monoMs + SIGNAL_SENT_MS);
+  }
 }
 
 // ---- end ----

@@ -10,7 +10,6 @@ import type {
   ActionResult,
   ContainerLedger,
   ContainerSeen,
-  Ending,
   ImageSeen,
   Ledger,
   Now,
@@ -18,7 +17,6 @@ import type {
   PodEvent,
   Retry,
   Seen,
-  Terminal,
   View,
   Want,
 } from './model.ts';
@@ -26,15 +24,14 @@ import {
   SIGNAL_SENT_MS,
   activeMs,
   activeStoreMs,
-  initWasPassed,
   isAlive,
   isFresh,
   newestOf,
   nextBackoff,
   policyOf,
-  restarts,
   roleOf,
 } from './seen.ts';
+import { settle } from './settle.ts';
 
 /** Folds one event into what is seen. */
 export function reduce(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
@@ -72,9 +69,10 @@ function apply(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
         : withLedger(free, { ...free.ledger, admitted: true });
     }
     case 'Rejected':
+      if (seen.ledger.ending !== undefined) return seen;
       return withLedger(seen, {
         ...seen.ledger,
-        ending: seen.ledger.ending ?? {
+        ending: {
           cause: 'rejected',
           graceSeconds: want.pod.spec.terminationGracePeriodSeconds,
           since: now,
@@ -105,6 +103,7 @@ function withLedger(seen: Seen, ledger: Ledger): Seen {
 }
 
 function withContainer(ledger: Ledger, name: string, container: ContainerLedger): Ledger {
+  if (ledger.containers[name] === container) return ledger;
   return { ...ledger, containers: { ...ledger.containers, [name]: container } };
 }
 
@@ -142,7 +141,12 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
       const container = ledger.containers[action.name];
       invariant(container !== undefined, `start of ${action.name}, which was never created`);
       invariant(ledger.terminal === undefined, `start of ${action.name} in a pod that has ended`);
-      const intent = { attempt: action.attempt, epoch: action.epoch, at: now };
+      const { attempt, epoch } = action;
+      const before = container.intent;
+      const isKnown =
+        before?.attempt === attempt && before.epoch === epoch && before.at.boot === now.boot;
+      if (isKnown) return next;
+      const intent = { attempt, epoch, at: now };
       return withLedger(next, withContainer(ledger, action.name, { ...container, intent }));
     }
     default:
@@ -158,7 +162,10 @@ function creationOf(
   const { attempt, sandboxAttempt } = action;
   const before = ledger.containers[action.name];
   if (before === undefined) return { attempt, sandboxAttempt };
-  if (before.outcome === undefined) return { ...before, attempt, sandboxAttempt };
+  if (before.outcome === undefined) {
+    const isSame = before.attempt === attempt && before.sandboxAttempt === sandboxAttempt;
+    return isSame ? before : { ...before, attempt, sandboxAttempt };
+  }
   const backoff = nextBackoff(before, now);
   return {
     attempt,
@@ -418,99 +425,7 @@ export function rfc3339OfMs(ms: number): string {
   return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
-// ---- the end ----
-
-/** Decides whether the pod begins to end, and whether it has ended. */
-function settle(want: Want, seen: Seen, now: Now): Seen {
-  const { ledger } = seen;
-  if (ledger.terminal !== undefined) return seen;
-  const ending = endingOf(want, seen, now);
-  const next =
-    ending === ledger.ending ? seen : withLedger(seen, { ...ledger, ...(ending && { ending }) });
-  if (ending === undefined || !isQuiet(next)) return next;
-  return withLedger(next, { ...next.ledger, terminal: terminalOf(want, next.ledger, ending, now) });
-}
-
-function endingOf(want: Want, seen: Seen, now: Now): Ending | undefined {
-  const { ledger } = seen;
-  const { deletion } = want;
-  const before = ledger.ending;
-  if (before !== undefined) {
-    // A later, shorter grace counts; a longer one does not give back what was taken.
-    return deletion !== undefined && deletion.graceSeconds < before.graceSeconds
-      ? { ...before, graceSeconds: deletion.graceSeconds }
-      : before;
-  }
-  if (deletion !== undefined) {
-    return { cause: 'deleted', graceSeconds: deletion.graceSeconds, since: deletion.at };
-  }
-  const graceSeconds = want.pod.spec.terminationGracePeriodSeconds;
-  const deadline = want.pod.spec.activeDeadlineSeconds;
-  if (deadline !== undefined && activeMs(ledger, now) >= deadline * 1000) {
-    return {
-      cause: 'deadline',
-      graceSeconds,
-      since: now,
-      reason: REASON.deadlineExceeded,
-      message: 'Pod was active on the node longer than the specified deadline',
-    };
-  }
-  return isComplete(want, ledger) ? { cause: 'completed', graceSeconds, since: now } : undefined;
-}
-
-/** Nothing is left to run: all main containers are done for good, or an init container failed. */
-function isComplete(want: Want, ledger: Ledger): boolean {
-  const { initContainers, containers } = want.pod.spec;
-  const mainDone = containers.every((c) => isFinal(want, ledger, c.name, 'main'));
-  if (mainDone) return true;
-  if (initWasPassed(want, ledger, ledger.sandboxAttempt)) return false;
-  return initContainers.some((c) => {
-    const outcome = ledger.containers[c.name]?.outcome;
-    if (c.restartPolicy === 'Always' || outcome === undefined) return false;
-    return outcome.exitCode !== 0 && !restarts(policyOf(want, 'init'), outcome);
-  });
-}
-
-function isFinal(want: Want, ledger: Ledger, name: string, role: 'main'): boolean {
-  const outcome = ledger.containers[name]?.outcome;
-  return outcome !== undefined && !restarts(policyOf(want, role), outcome);
-}
-
-/** No process of the pod is left, and none is on its way. */
-function isQuiet(seen: Seen): boolean {
-  if (!isFresh(seen) || seen.view === undefined) return false;
-  if (seen.view.containers.some(isAlive)) return false;
-  return Object.values(seen.inFlight).every(
-    ({ action }) =>
-      action.type !== 'RunPodSandbox' &&
-      action.type !== 'CreateContainer' &&
-      action.type !== 'StartContainer' &&
-      action.type !== 'StopContainer',
-  );
-}
-
-function terminalOf(want: Want, ledger: Ledger, ending: Ending, now: Now): Terminal {
-  const { reason, message } = ending;
-  if (reason !== undefined) {
-    return { phase: 'Failed', reason, ...(message !== undefined && { message }), at: now };
-  }
-  const succeeded = want.pod.spec.containers.every(
-    (c) => ledger.containers[c.name]?.outcome?.exitCode === 0,
-  );
-  const lost = want.pod.spec.containers
-    .map((c) => ledger.containers[c.name]?.outcome)
-    .find((outcome) => outcome?.reason === REASON.nodePowerLoss);
-  if (succeeded) return { phase: 'Succeeded', at: now };
-  if (ending.cause === 'completed' && lost !== undefined) {
-    return {
-      phase: 'Failed',
-      reason: REASON.nodePowerLoss,
-      ...(lost.message !== undefined && { message: lost.message }),
-      at: now,
-    };
-  }
-  return { phase: 'Failed', at: now };
-}
+// ---- the active time ----
 
 /** The active time is stored now and then, else each power cut would take it back to nothing. */
 function isActiveDue({ pod }: Want, { ledger }: Seen, now: Now): boolean {

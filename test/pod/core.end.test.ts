@@ -252,6 +252,37 @@ test('a rejected pod fails with the reason and starts nothing', () => {
   assert.equal(rig.seen.ledger.terminal?.message, 'no room');
 });
 
+test('what is said twice is stored once', () => {
+  const rig = new Rig(pod('p', {}));
+  const rejected = { type: 'Rejected', reason: 'OutOfmemory', message: 'no room' } as const;
+  rig.post(rejected);
+  rig.after(60);
+  assert.equal(reduce(rig.want, rig.seen, rejected, rig.now()).ledger, rig.seen.ledger);
+
+  const again = new Rig(pod('p', {}));
+  again.fail('CreateContainer', 'Unavailable', 3);
+  again.after(0);
+  const created = again.seen.ledger;
+  assert.equal(again.after(3).filter((line) => line.includes('CreateContainer')).length, 2);
+  assert.equal(again.seen.ledger, created, 'a creation that is tried again');
+  again.fail('StartContainer', 'Unavailable', 3);
+  again.after(5);
+  const intended = again.seen.ledger;
+  assert.equal(intended.containers['a']?.intent?.attempt, 0);
+  again.after(1);
+  assert.equal(again.seen.ledger, intended, 'a start that is tried again');
+});
+
+test('a pod that waits for a stop is woken once, and not each second', () => {
+  const rig = new Rig(pod('p', {}), { a: DEAF });
+  rig.after(1);
+  rig.delete(30);
+  rig.after(0);
+  rig.after(2);
+  assert.notEqual(rig.seen.ledger.containers['a']?.stopping, undefined);
+  assert.equal(plan(rig.want, rig.seen, rig.now()).wakeAtMonoMs, undefined);
+});
+
 test('a dead sandbox: its containers are stopped with grace, then all is made anew', () => {
   const rig = new Rig(pod('p', {}), { a: { termMs: 3000 } });
   rig.after(1);
