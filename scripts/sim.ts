@@ -129,15 +129,15 @@ function take(totals: Totals, done: Done): void {
     process.stdout.write(`planted: ${name}: found at seed ${seed} by ${invariant}\n`);
   }
   for (const { seed, message } of done.failures) {
-    if (seed > 0) keep(seed, message);
     totals.shown += 1;
     if (totals.shown > MAX_SHOWN) continue;
+    if (seed > 0) keep(seed, message);
     process.stdout.write(`${message}\n`);
     if (seed > 0) process.stdout.write(`repeat: scripts/test sim --seeds 1 --from ${seed}\n\n`);
   }
 }
 
-/** Keeps a seed that failed, so that it runs first from now on. */
+/** Keeps a seed that failed, so that it runs first from now on; the first few of a run. */
 function keep(seed: number, message: string): void {
   if (keptSeeds().includes(seed)) return;
   const why = message.split('\n')[0]!.replace(/^seed \d+, step \d+: /, '');
@@ -149,10 +149,13 @@ function summary({ passed, failed, done }: Totals, seeds: number, seconds: numbe
   const bugs = done.filter((d) => d.bug !== undefined).length;
   const hash = done.reduce((all, d) => (all ^ d.hash) >>> 0, 0);
   const most = Math.max(0, ...done.map((d) => d.mostBegun));
+  const turns = Math.max(0, ...done.map((d) => d.mostTurns));
+  const settleMs = Math.max(0, ...done.map((d) => d.settleMs));
   const hours = sum((d) => d.simulatedMs) / 3_600_000;
   process.stdout.write(
     `sim: ${seeds} seeds, ${sum((d) => d.steps)} steps, ${hours.toFixed(0)} simulated hours, ` +
-      `${sum((d) => d.processes)} processes, at most ${most} effects a pod and minute, ` +
+      `${sum((d) => d.processes)} processes, at most ${most} effects and ${turns} turns a pod and minute, ` +
+      `all right at most ${(settleMs / 1000).toFixed(0)} s after the last fault, ` +
       `${bugs} planted bugs found, trace ${hash.toString(16)}, ${seconds.toFixed(1)} s\n` +
       `sim: ${passed} passed, ${failed} failed\n`,
   );

@@ -5,48 +5,12 @@
  */
 import type { Action, Ledger, Now, Plan, Want } from '../../src/pod/model.ts';
 import type { Core, Worker } from './agent.ts';
-import { describeAction } from './agent.ts';
+import { describeAction } from './describe.ts';
 import { graceMsOf, isResting, policyIn, roleIn, stampsOf, STARTS } from './expected.ts';
+import type { History } from './history.ts';
+import { countMinute, newHistory } from './history.ts';
+import { Violation } from './violation.ts';
 import type { Blow, Process, World } from './world.ts';
-
-export class Violation extends Error {
-  readonly invariant: string;
-  readonly uid: string;
-
-  constructor(invariant: string, uid: string, message: string) {
-    super(message);
-    this.name = 'Violation';
-    this.invariant = invariant;
-    this.uid = uid;
-  }
-}
-
-/** What is remembered of one pod, beside the agent. */
-type History = {
-  want: Want;
-  readonly starts: Map<string, Process[]>;
-  /** Outcomes that were on the disk: `name/attempt` with exit code 0. */
-  readonly recordedZero: Set<string>;
-  /** The highest attempt that was on the disk, by container. */
-  readonly attempts: Map<string, number>;
-  /** Crash-loop: the least pause before the next start, and what it was computed from. */
-  readonly loops: Map<string, Loop>;
-  terminal: string | undefined;
-  /** Containers that ran and of which the runtime may have no true record any more. */
-  readonly evidenceLost: Set<string>;
-  isLedgerLost: boolean;
-  /** When the pod began to end, and which ending that was. */
-  endingMs: number;
-  endingKey: string | undefined;
-  /** When the agent first began to stop a container of the ending pod. */
-  stoppingMs: number | undefined;
-  /** The shortest grace that a deletion asked for. */
-  deletionGraceMs: number;
-  /** When effects began, within the last minute. */
-  begun: number[];
-  isForgotten: boolean;
-};
-type Loop = { delayMs: number; readonly startedMs: number };
 
 export type InvariantPorts = {
   readonly world: World;
@@ -63,17 +27,22 @@ const PAUSE_RESET_MS = 600_000;
 const DELAY_MS = 30_000;
 /** Rounding of seconds and milliseconds. */
 const SLACK_MS = 1100;
+/** From the moment a kill is due to the kill: looks, rounding, the least of two seconds. */
+const LATE_MS = 6000;
 /** Effects begun for one pod within a minute of one life of the agent. */
 export const MAX_BEGUN_PER_MINUTE = 150;
-const MINUTE_MS = 60_000;
+export const MAX_TURNS_PER_MINUTE = 400;
 const WALL_SHIFT_MS = 20 * 365 * 86_400_000;
 
 export class Invariants {
   readonly #pods = new Map<string, History>();
   readonly #ports: InvariantPorts;
   #turns = 0;
-  /** The most effects of one pod in one minute, for the statistics. */
+  #agentMs = 0;
+  #agentDiedMs = 0;
+  /** The most effects and turns of one pod in one minute, for the statistics. */
   mostBegun = 0;
+  mostTurns = 0;
 
   constructor(ports: InvariantPorts) {
     this.#ports = ports;
@@ -87,21 +56,11 @@ export class Invariants {
     if (known !== undefined) {
       known.want = want;
       const graceMs = (want.deletion?.graceSeconds ?? Infinity) * 1000;
+      known.deletedMs = this.#ports.nowMs();
       known.deletionGraceMs = Math.min(known.deletionGraceMs, graceMs);
       return;
     }
-    this.#pods.set(uid, {
-      ...{ want, starts: new Map(), recordedZero: new Set(), attempts: new Map() },
-      ...{ loops: new Map(), terminal: undefined, evidenceLost: new Set(), isLedgerLost: false },
-      ...{
-        endingMs: 0,
-        endingKey: undefined,
-        stoppingMs: undefined,
-        begun: [],
-        isForgotten: false,
-      },
-      deletionGraceMs: Infinity,
-    });
+    this.#pods.set(uid, newHistory(want));
   }
 
   started(process: Process): void {
@@ -127,8 +86,9 @@ export class Invariants {
     if (blow.signal === 'TERM') return this.#sidecarsLast(history, process, isEnding);
     const sinceMs = this.#ports.nowMs() - (process.termMs ?? this.#ports.nowMs());
     // A stop that was on its way before the pod began to end.
-    const isStray = !isEnding || (process.termMs ?? Infinity) < history.endingMs + SLACK_MS / 10;
-    const grace = isStray ? graceMsOf(history.want) : this.#graceMs(history, worker!);
+    const stopMs = history.stops.get(process.containerId) ?? Infinity;
+    const isStray = !isEnding || stopMs < history.endingMs;
+    const grace = isStray ? graceMsOf(history.want) : this.#graceMs(history, worker);
     // Sidecars share what the others left of the grace.
     const sharedMs = this.#ports.nowMs() - (history.stoppingMs ?? Infinity);
     const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
@@ -138,12 +98,21 @@ export class Invariants {
       : isShared && sharedMs >= grace - SLACK_MS
         ? Math.min(grace, 2000)
         : grace;
+    this.#notTooLate(history, process, grace);
     if (sinceMs < least - SLACK_MS) {
       throw new Violation(
         'I-11',
         uid,
         `${name} got SIGKILL by ${blow.by} ${sinceMs} ms after SIGTERM, grace ${grace} ms`,
       );
+    }
+  }
+
+  /** An effect of the pod did not go well, or nothing could go well. */
+  trouble(uid?: string): void {
+    const nowMs = this.#ports.nowMs();
+    for (const [of, history] of this.#pods) {
+      if (uid === undefined || uid === of) history.troubleMs = nowMs;
     }
   }
 
@@ -165,6 +134,7 @@ export class Invariants {
     for (const [uid, history] of this.#pods) {
       if (history.isForgotten) continue;
       history.isLedgerLost = true;
+      history.text = '';
       history.terminal = kept.get(uid)?.terminal?.phase;
       history.recordedZero.clear();
       history.attempts.clear();
@@ -181,7 +151,15 @@ export class Invariants {
 
   /** The agent starts: what it did before is no measure of its work any more. */
   agentStarts(): void {
-    for (const history of this.#pods.values()) history.begun = [];
+    this.#agentMs = this.#ports.nowMs();
+    for (const history of this.#pods.values()) {
+      history.begun = [];
+      history.turns = [];
+    }
+  }
+
+  agentDied(): void {
+    this.#agentDiedMs = this.#ports.nowMs();
   }
 
   powerCut(): void {
@@ -196,9 +174,13 @@ export class Invariants {
     return this.#pods.has(uid);
   }
 
-  stored({ uid, viewMs }: Worker, ledger: Ledger): void {
+  stored({ uid, seen, viewMs }: Worker, ledger: Ledger): void {
     const history = this.#of(uid);
     const phase = ledger.terminal?.phase;
+    const text = JSON.stringify(seen.ledger);
+    if (text === history.text) throw new Violation('I-22', uid, 'stores what is stored already');
+    history.text = text;
+    if (phase === 'Succeeded' && history.terminal === undefined) this.#succeeded(history, uid);
     if (history.terminal !== undefined && history.terminal !== phase) {
       throw new Violation('I-02', uid, `was ${history.terminal} for good, now ${phase}`);
     }
@@ -219,15 +201,15 @@ export class Invariants {
   begun({ uid, seen }: Worker, action: Action): void {
     const history = this.#of(uid);
     const nowMs = this.#ports.nowMs();
-    const isStop = action.type === 'StopContainer' && seen.ledger.ending !== undefined;
-    if (isStop) history.stoppingMs ??= nowMs;
-    const { begun } = history;
-    begun.push(nowMs);
-    while (begun[0]! < nowMs - MINUTE_MS) begun.shift();
-    this.mostBegun = Math.max(this.mostBegun, begun.length);
-    if (begun.length <= MAX_BEGUN_PER_MINUTE) return;
+    if (action.type === 'StopContainer') {
+      if (!history.stops.has(action.id)) history.stops.set(action.id, nowMs);
+      if (seen.ledger.ending !== undefined) history.stoppingMs ??= nowMs;
+    }
+    const begun = countMinute(history.begun, nowMs);
+    this.mostBegun = Math.max(this.mostBegun, begun);
+    if (begun <= MAX_BEGUN_PER_MINUTE) return;
     const what = describeAction(action);
-    throw new Violation('I-22', uid, `${begun.length} effects in a minute, now ${what}`);
+    throw new Violation('I-22', uid, `${begun} effects in a minute, now ${what}`);
   }
 
   forgotten({ uid, viewMs }: Worker): void {
@@ -263,11 +245,34 @@ export class Invariants {
     }
   }
 
+  /** In the calm each pod has exactly what it should have, or is put away. */
+  settled({ uid, seen, want }: Worker): void {
+    const { sandboxes, volumes, alive } = this.#ports.world;
+    const hasEnded = seen.ledger.terminal !== undefined;
+    const ready = [...sandboxes.values()].filter(
+      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
+    );
+    if (ready.length !== (hasEnded ? 0 : 1)) {
+      throw new Violation('I-01', uid, `has ${ready.length} sandboxes in the calm`);
+    }
+    const running = [...alive].filter((p) => p.uid === uid);
+    const strays = running.filter((p) => hasEnded || p.sandboxId !== ready[0]?.id);
+    if (strays.length > 0) throw new Violation('I-01', uid, `${strays[0]!.name} should not run`);
+    const up = want.pod.spec.volumes.filter(({ name }) => volumes.has(`${uid}/${name}`));
+    if (up.length === (hasEnded ? 0 : want.pod.spec.volumes.length)) return;
+    throw new Violation('I-12', uid, `has ${up.length} volumes up in the calm`);
+  }
+
   // ---- what the core says ----
 
   turn(worker: Worker, plan: Plan, now: Now): void {
     const { uid, seen } = worker;
     const history = this.#of(uid);
+    const turns = countMinute(history.turns, this.#ports.nowMs());
+    this.mostTurns = Math.max(this.mostTurns, turns);
+    if (turns > MAX_TURNS_PER_MINUTE) {
+      throw new Violation('I-22', uid, `${turns} turns in a minute`);
+    }
     this.#soundPlan(worker, plan, now);
     const { ending } = seen.ledger;
     const endingKey = ending && `${ending.since.boot}/${ending.since.monoMs}`;
@@ -451,6 +456,27 @@ export class Invariants {
       if (roleIn(history.want, other.name) === 'sidecar' && !isLater) continue;
       throw new Violation('I-07', uid, `sidecar ${name} is stopped while ${other.name} runs`);
     }
+  }
+
+  /** A pod has succeeded if the last run of each of its containers did. */
+  #succeeded({ want, starts }: History, uid: string): void {
+    for (const { name } of want.pod.spec.containers) {
+      const exitCode = starts.get(name)?.at(-1)?.ended?.exitCode;
+      if (exitCode === 0) continue;
+      throw new Violation('phase', uid, `Succeeded, but ${name} ended with ${exitCode}`);
+    }
+  }
+
+  /** With nothing in the way, what is left of a grace does not grow when the agent restarts. */
+  #notTooLate(history: History, process: Process, graceMs: number): void {
+    const { uid, name, termMs } = process;
+    const isSure = termMs !== undefined && this.#agentDiedMs > termMs + 2000;
+    if (termMs === undefined || history.troubleMs >= termMs - 1000) return;
+    if (this.#agentDiedMs > termMs && !isSure) return;
+    const startMs = Math.max(termMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
+    const lateMs = this.#ports.nowMs() - startMs;
+    if (lateMs <= LATE_MS) return;
+    throw new Violation('I-11', uid, `${name} got its SIGKILL ${lateMs} ms too late`);
   }
 
   /** A pod ends because it was told to, or because it is done. */

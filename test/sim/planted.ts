@@ -109,6 +109,27 @@ export const PLANTED: readonly Bug[] = [
     ),
   },
   {
+    name: 'the whole grace is given again when the agent restarts',
+    foundBy: ['I-11'],
+    bugs: { onLoad: (ledger) => eachContainer(ledger, ({ stopping: _, ...rest }) => rest) },
+  },
+  {
+    name: 'a shorter grace is not heeded',
+    foundBy: ['I-11'],
+    wrap: ({ reduce, plan }) => ({ reduce, plan: (...args) => ({ ...plan(...args), cancel: [] }) }),
+  },
+  {
+    name: 'the ledger is stored at each turn',
+    foundBy: ['I-22'],
+    wrap: ({ reduce, plan }) => ({
+      plan,
+      reduce: (...args) => {
+        const next = reduce(...args);
+        return { ...next, ledger: { ...next.ledger } };
+      },
+    }),
+  },
+  {
     name: 'Never starts again after a reboot',
     foundBy: ['I-03'],
     bugs: {

@@ -8,16 +8,21 @@ import { seededRandom } from '../../src/base/random.ts';
 import type { Action, Now, Want } from '../../src/pod/model.ts';
 import { plan } from '../../src/pod/plan.ts';
 import { reduce } from '../../src/pod/reduce.ts';
-import type { Core, Fate, GlueBugs } from './agent.ts';
+import type { Core, GlueBugs } from './agent.ts';
 import { Agent } from './agent.ts';
 import { between, chance, pick } from './choose.ts';
 import { Disk } from './disk.ts';
+import type { Fate } from './effects.ts';
 import { isSettled } from './expected.ts';
-import { Invariants, Violation } from './invariants.ts';
+import type { FaultKind } from './faults.ts';
+import { FAULTS } from './faults.ts';
+import { Invariants } from './invariants.ts';
 import type { Behaviour } from './pods.ts';
 import { IMAGES, randomPod } from './pods.ts';
 import type { Entry } from './queue.ts';
 import { Queue } from './queue.ts';
+import type { Finding, Report } from './report.ts';
+import { Violation } from './violation.ts';
 import { World } from './world.ts';
 
 export type Options = {
@@ -30,44 +35,15 @@ export type Options = {
   readonly bugs?: GlueBugs;
 };
 
-export type Finding = {
-  readonly seed: number;
-  readonly invariant: string;
-  readonly message: string;
-};
-
-export type Report = {
-  readonly finding: Finding | undefined;
-  readonly hash: number;
-  readonly steps: number;
-  readonly simulatedMs: number;
-  readonly processes: number;
-  readonly mostBegun: number;
-};
-
 /** Thrown at a boundary: the agent's process is gone. */
 class Crash extends Error {}
-
-const FAULTS = [
-  'agent crash',
-  'power cut',
-  'runtime restart',
-  'clock jump',
-  'disk full',
-  'sandbox dies',
-  'process dies',
-  'image missing',
-  'ledger lost',
-  'runtime wiped',
-  'shorter grace',
-] as const;
-type FaultKind = (typeof FAULTS)[number];
 
 const DECADE_MS = 10 * 365 * 86_400_000;
 const START_WALL_MS = Date.UTC(2026, 0, 1);
 const TRACE_LINES = 30;
-const SETTLE_MS = 30 * 60_000;
-const EMPTY_MS = 30 * 60_000;
+/** Three of the longest pauses that the core may make after a failure. */
+const SETTLE_MS = 15 * 60_000;
+const EMPTY_MS = 10 * 60_000;
 const SYNC_MS = 5_000;
 const MAX_PODS = 4;
 
@@ -102,6 +78,7 @@ class Simulation {
   #pods = 0;
   #steps = 0;
   #processes = 0;
+  #settleMs = 0;
   #hash = 0x811c9dc5;
 
   constructor(options: Options) {
@@ -134,7 +111,12 @@ class Simulation {
     }
     return {
       ...{ finding, hash: this.#hash >>> 0, steps: this.#steps, simulatedMs: this.#nowMs },
-      ...{ processes: this.#processes, mostBegun: this.#invariants.mostBegun },
+      ...{
+        processes: this.#processes,
+        mostBegun: this.#invariants.mostBegun,
+        mostTurns: this.#invariants.mostTurns,
+      },
+      settleMs: this.#settleMs,
     };
   }
 
@@ -148,7 +130,12 @@ class Simulation {
       if (this.#steps > steps / 100 && chance(this.#random, 0.05)) this.#mischief();
     }
     this.#calmDown();
+    const calmMs = this.#nowMs;
+    // A relist at least: what the runtime said last may have been lost.
+    while (this.#nowMs < calmMs + SYNC_MS * 3 && this.#step());
     this.#until(SETTLE_MS, 'I-04', 'is not settled', () => this.#unsettled());
+    this.#settleMs = this.#nowMs - calmMs;
+    for (const worker of this.#agent?.workers.values() ?? []) this.#invariants.settled(worker);
     for (const want of [...this.#disk.desired.values()]) this.#delete(want);
     this.#until(EMPTY_MS, 'I-12', 'is not gone', () => [...this.#disk.desired.keys()][0]);
     // One more relist, for what came late and belongs to nobody.
@@ -276,6 +263,7 @@ class Simulation {
     if (!this.#isOn || this.#world.isUp) return;
     this.#world.runtimeStarts();
     this.#trace(`runtime starts, epoch ${this.#world.epoch}`);
+    this.#invariants.trouble();
     for (const uid of this.#disk.desired.keys()) {
       this.#versions.set(uid, (this.#versions.get(uid) ?? 0) + 1);
     }
@@ -285,6 +273,7 @@ class Simulation {
   #runtimeRestarts(): void {
     if (!this.#world.isUp) return;
     this.#trace('RUNTIME KILLED');
+    this.#invariants.trouble();
     this.#world.runtimeStops();
     this.#schedule(between(this.#random, 50, 2000), () => {
       if (!this.#world.isUp) this.#agent?.runtimeChanged(true);
@@ -308,7 +297,7 @@ class Simulation {
       nowMs: () => this.#nowMs,
       schedule: (inMs, run) => this.#schedule(inMs, run),
       trace: (line) => this.#trace(line()),
-      fate: (action) => this.#fate(action),
+      fate: (uid, action) => this.#fate(uid, action),
       boundary: () => this.#boundary(),
       version: (uid) => this.#versions.get(uid) ?? 0,
       refusal: (uid) =>
@@ -325,6 +314,7 @@ class Simulation {
     if (this.#agent === undefined) return;
     this.#trace('AGENT DIES');
     this.#agent.die(mayHappen);
+    this.#invariants.agentDied();
     this.#agent = undefined;
     if (this.#isOn) this.#schedule(between(this.#random, 100, 5000), () => this.#agentStarts());
   }
@@ -365,8 +355,9 @@ class Simulation {
 
   // ---- faults ----
 
-  #fate(action: Action): Fate {
+  #fate(uid: string, action: Action): Fate {
     if (this.#isCalm || !chance(this.#random, this.#badLuck)) return 'well';
+    this.#invariants.trouble(uid);
     const fates: Fate[] = ['slow', 'fails', 'happens and fails', 'lost', 'answer lost', 'twice'];
     if (action.type === 'RunPodSandbox' || action.type === 'CreateContainer') {
       fates.push('late', 'half-written');
@@ -406,8 +397,11 @@ class Simulation {
       case 'disk full':
         this.#disk.isFull = true;
         this.#trace('DISK FULL');
-        this.#schedule(between(random, 1000, 60_000), () => (this.#disk.isFull = false));
-        return;
+        this.#schedule(between(random, 1000, 60_000), () => {
+          this.#disk.isFull = false;
+          this.#invariants.trouble();
+        });
+        return this.#invariants.trouble();
       case 'sandbox dies': {
         const sandboxes = [...this.#world.sandboxes.keys()];
         if (sandboxes.length > 0) this.#world.sandboxDies(pick(random, sandboxes));
@@ -463,10 +457,19 @@ class Simulation {
     if (this.#agent === undefined) return [...this.#disk.desired.keys()][0] ?? 'agent';
     for (const { uid, seen, want, mailbox, effects } of this.#agent.workers.values()) {
       const isBusy = mailbox.length > 0 || effects.size > 0;
-      const isDone = seen.ledger.terminal !== undefined || isSettled(want, seen);
+      const { terminal } = seen.ledger;
+      const isDone = terminal === undefined ? isSettled(want, seen) : this.#isPutAway(uid);
       if (want.deletion !== undefined || isBusy || !isDone) return uid;
     }
     return undefined;
+  }
+
+  #isPutAway(uid: string): boolean {
+    const { sandboxes, volumes } = this.#world;
+    const isReady = [...sandboxes.values()].some(
+      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
+    );
+    return !isReady && ![...volumes].some((volume) => volume.startsWith(`${uid}/`));
   }
 
   #isEmpty(): void {

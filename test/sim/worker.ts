@@ -21,6 +21,9 @@ export type Done = {
   readonly simulatedMs: number;
   /** The most effects of one pod in one simulated minute. */
   readonly mostBegun: number;
+  readonly mostTurns: number;
+  /** The longest time until all had come right in the calm. */
+  readonly settleMs: number;
   /** All traces together. */
   readonly hash: number;
   readonly bug?: { readonly name: string; readonly seed: number; readonly invariant: string };
@@ -31,13 +34,16 @@ const TWICE_EVERY = 40;
 
 export function runSeeds(seeds: readonly number[], steps: number): Done {
   const failures: { seed: number; message: string }[] = [];
-  let [passed, total, processes, simulatedMs, mostBegun, hash] = [0, 0, 0, 0, 0, 0];
+  let [passed, total, processes, simulatedMs] = [0, 0, 0, 0];
+  let [mostBegun, mostTurns, settleMs, hash] = [0, 0, 0, 0];
   for (const seed of seeds) {
     const report = simulate({ seed, steps });
     total += report.steps;
     processes += report.processes;
     simulatedMs += report.simulatedMs;
     mostBegun = Math.max(mostBegun, report.mostBegun);
+    mostTurns = Math.max(mostTurns, report.mostTurns);
+    settleMs = Math.max(settleMs, report.settleMs);
     hash = (hash ^ Math.imul(report.hash, seed | 1)) >>> 0;
     const again = seed % TWICE_EVERY === 0 ? simulate({ seed, steps }) : report;
     if (report.finding !== undefined) failures.push({ seed, message: report.finding.message });
@@ -46,13 +52,31 @@ export function runSeeds(seeds: readonly number[], steps: number): Done {
       failures.push({ seed, message: `seed ${seed}: I-25 broken: two traces, ${hashes}` });
     } else passed += 1;
   }
-  return { passed, failures, steps: total, processes, simulatedMs, mostBegun, hash };
+  return {
+    passed,
+    failures,
+    steps: total,
+    processes,
+    simulatedMs,
+    mostBegun,
+    mostTurns,
+    settleMs,
+    hash,
+  };
 }
 
 /** The first seed at which a planted bug is found by an invariant that it should be found by. */
 export function findBug(index: number, seeds: number, steps: number): Done {
   const bug = PLANTED[index]!;
-  const done = { steps: 0, processes: 0, simulatedMs: 0, mostBegun: 0, hash: 0 };
+  const done = {
+    steps: 0,
+    processes: 0,
+    simulatedMs: 0,
+    mostBegun: 0,
+    mostTurns: 0,
+    settleMs: 0,
+    hash: 0,
+  };
   for (let seed = 1; seed <= seeds; seed += 1) {
     const { finding } = simulate({ seed, steps, ...bug });
     if (finding === undefined || !bug.foundBy.includes(finding.invariant)) continue;

@@ -221,7 +221,6 @@ export class World {
     }
     const { schedule } = this.#ports;
     let isOver = false;
-    let kill: Entry | undefined;
     const over = (result: ActionResult | undefined) => {
       if (isOver) return;
       isOver = true;
@@ -236,7 +235,9 @@ export class World {
     };
     this.#stops.add(stop);
     if (graceMs > 0) this.#blow(record, { signal: 'TERM', by: 'StopContainer' });
-    kill = schedule(graceMs, () => this.#blow(record, { signal: 'KILL', by: 'StopContainer' }));
+    const kill = schedule(graceMs, () =>
+      this.#blow(record, { signal: 'KILL', by: 'StopContainer' }),
+    );
     return { abandon: () => over(undefined) };
   }
 
