@@ -151,8 +151,13 @@ async function mainJob(node: VirtualNode): Promise<void> {
   compare(before, after);
   const runs = (await node.ssh('cat /var/lib/limpet-job/runs')).stdout.trim().split('\n');
   check(`the job ran once (its own record has ${runs.length} line)`, runs.length === 1);
-  const web = await node.ssh('wget -q -O - http://127.0.0.1:8080/', { check: false });
-  check('the web server answers on the board', web.stdout.trim() === PAGE);
+  const ip = after.find(({ pod }) => pod.metadata.name.startsWith('web'))?.status.podIP ?? '';
+  const ask = async () =>
+    (await node.ssh(`busybox wget -q -O - http://${ip}/`, { check: false })).stdout.trim();
+  await until(`the web server answers on the board at ${ip}`, ask, (page) => page === PAGE, {
+    timeoutMs: 30_000,
+  });
+  check(`the web server answers on the board, at the pod's address ${ip}`, true);
   const aloneS = await containersAlone(node, 5);
   say(`from the agent's start to all pods running: ${(nowS - agentS).toFixed(1)} s`);
   say(`from the kernel's start to all pods running: ${nowS.toFixed(1)} s`);
