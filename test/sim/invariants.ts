@@ -98,7 +98,7 @@ export class Invariants {
       : isShared && sharedMs >= grace - SLACK_MS
         ? Math.min(grace, 2000)
         : grace;
-    this.#notTooLate(history, process, grace);
+    if (!isStray) this.#notTooLate(history, process, grace);
     if (sinceMs < least - SLACK_MS) {
       throw new Violation(
         'I-11',
