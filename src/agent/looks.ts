@@ -12,8 +12,8 @@ import type {
   RuntimeService,
 } from '../kube/cri.ts';
 import type { ContainerSeen, SandboxSeen, View } from '../pod/model.ts';
+import { POD_UID_LABEL } from '../pod/names.ts';
 
-const POD_UID = 'io.kubernetes.pod.uid';
 /** From this many pods on, one listing of everything is cheaper. */
 const SHARE_FROM = 3;
 
@@ -119,7 +119,7 @@ export class Looks {
     const uids = new Set<string>();
     for (const { metadata } of sandboxes) uids.add(metadata.uid);
     for (const { labels } of containers) {
-      const uid = labels[POD_UID];
+      const uid = labels[POD_UID_LABEL];
       if (uid !== undefined) uids.add(uid);
     }
     for (const uid of this.#details.keys()) if (!uids.has(uid)) this.#details.delete(uid);
@@ -129,9 +129,9 @@ export class Looks {
     }
     const views = new Map<string, View>();
     for (const uid of uids) {
-      const its = sandboxes.filter(({ metadata }) => metadata.uid === uid);
-      const its2 = containers.filter(({ labels }) => labels[POD_UID] === uid);
-      views.set(uid, await this.#view(uid, head, its, its2, signal));
+      const itsSandboxes = sandboxes.filter(({ metadata }) => metadata.uid === uid);
+      const itsContainers = containers.filter(({ labels }) => labels[POD_UID_LABEL] === uid);
+      views.set(uid, await this.#view(uid, head, itsSandboxes, itsContainers, signal));
     }
     const nothing: View = { ...head, sandboxes: [], containers: [] };
     return { views, viewOf: (uid) => views.get(uid) ?? nothing, sandboxes, containers };

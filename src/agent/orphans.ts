@@ -6,6 +6,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Pod } from '../kube/pod.ts';
 import type { Want } from '../pod/model.ts';
+import { POD_NAMESPACE_LABEL, POD_NAME_LABEL, POD_UID_LABEL } from '../pod/names.ts';
 import type { Everything } from './looks.ts';
 
 const ORPHAN_GRACE_SECONDS = 30;
@@ -17,16 +18,26 @@ export function orphansOf(
   clock: Clock,
 ): readonly Want[] {
   const wants = new Map<string, Want>();
-  for (const { metadata } of everything.sandboxes) {
-    const { uid, name, namespace } = metadata;
-    if (known(uid) || wants.has(uid)) continue;
-    const names = everything.containers.filter((c) => c.labels['io.kubernetes.pod.uid'] === uid);
+  const want = (metadata: Pod['metadata']) => {
+    const { uid } = metadata;
+    if (known(uid) || wants.has(uid)) return;
+    const its = everything.containers.filter((c) => c.labels[POD_UID_LABEL] === uid);
     wants.set(uid, {
-      pod: skeleton({ uid, name, namespace }, [...new Set(names.map((c) => c.name))]),
+      pod: skeleton(metadata, [...new Set(its.map((c) => c.name))]),
       source: 'local',
       order: Number.MAX_SAFE_INTEGER,
       deletion: { graceSeconds: ORPHAN_GRACE_SECONDS, at: clock.now() },
     });
+  };
+  for (const { metadata } of everything.sandboxes) want(metadata);
+  // A power cut may have taken the record of a sandbox and left those of its containers.
+  for (const { labels } of everything.containers) {
+    const uid = labels[POD_UID_LABEL];
+    const name = labels[POD_NAME_LABEL];
+    const namespace = labels[POD_NAMESPACE_LABEL];
+    if (uid !== undefined && name !== undefined && namespace !== undefined) {
+      want({ uid, name, namespace });
+    }
   }
   return [...wants.values()];
 }

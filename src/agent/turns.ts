@@ -49,12 +49,20 @@ export type TurnsOptions = {
 const TAKES_AWAY: ReadonlySet<Action['type']> = new Set([
   'Look',
   'StopContainer',
-  'RemoveContainer',
   'StopPodSandbox',
-  'RemovePodSandbox',
   'TearDownVolume',
   'TearDownPod',
 ]);
+
+/**
+ * These take away the runtime's record of how a container ended. While the ledger can't be stored
+ * that is the only record, so it is kept unless the whole pod is to be forgotten anyway.
+ */
+const TAKES_RECORD: ReadonlySet<Action['type']> = new Set(['RemoveContainer', 'RemovePodSandbox']);
+
+function mayBeginUnstored({ want }: Worker, { type }: Action): boolean {
+  return TAKES_AWAY.has(type) || (want.deletion !== undefined && TAKES_RECORD.has(type));
+}
 
 export class Turns {
   readonly #options: TurnsOptions;
@@ -142,7 +150,7 @@ export class Turns {
     for (const worker of workers) this.#decide(worker, effects);
     const fault = this.#store(workers);
     for (const { worker, action } of effects) {
-      if (fault === undefined || TAKES_AWAY.has(action.type)) this.#begin(worker, action);
+      if (fault === undefined || mayBeginUnstored(worker, action)) this.#begin(worker, action);
       else this.#ended(worker, action, { ok: false, fault });
     }
     this.#options.onTurn(workers);
