@@ -2,7 +2,7 @@
 import type { EventObject, NewEvent } from '../kube/event.ts';
 import { REASON } from '../kube/reason.ts';
 import type { Action, ActionResult, ContainerLedger, Now, PodEvent, Seen, Want } from './model.ts';
-import { backoffLeftMs } from './seen.ts';
+import { backoffLeftMs, policyOf, restarts, roleOf } from './seen.ts';
 
 /** The events of one step from `before` to `after`. */
 export function eventsOf(
@@ -131,7 +131,9 @@ function ledgerEvents(
   if (reason === 'StartError' || reason === 'ContainerCannotRun') {
     add('Warning', REASON.failed, `Error: ${message ?? reason}`, name);
   }
-  if (after.ledger.ending === undefined && backoffLeftMs(is, now) > 0) {
+  const role = roleOf(want, name);
+  const again = role !== undefined && restarts(policyOf(want, role), is.outcome);
+  if (again && after.ledger.ending === undefined && backoffLeftMs(is, now) > 0) {
     const { metadata } = want.pod;
     const pod = `${metadata.name}_${metadata.namespace}(${metadata.uid})`;
     add(
