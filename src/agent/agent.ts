@@ -66,7 +66,6 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     pods: store.pods().length,
   });
   const agent = new Agent(options, { clock, log, store, trimHeap: () => libc?.trimHeap() }, stack);
-  notifier.ready();
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -76,7 +75,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     let next = clock.at(clock.now().monoMs, beat);
     stack.defer(() => next.cancel());
   }
-  await agent.run(signal);
+  await agent.run(signal, () => notifier.ready());
   notifier.stopping();
   log.info('stopping; the containers go on');
 }
@@ -109,13 +108,14 @@ class Agent {
     this.#core.desired.load();
   }
 
-  /** Does the agent's work until the signal is aborted. */
-  async run(signal: AbortSignal): Promise<void> {
+  /** Does the agent's work until the signal is aborted. `onReady`: its socket answers. */
+  async run(signal: AbortSignal, onReady: () => void): Promise<void> {
     const { log } = this.#base;
     await using _server = await serveLocal(this.#localApi(), this.#options.runDirectory, {
       log,
       signal,
     });
+    onReady();
     await Promise.allSettled([
       this.#followManifests(signal),
       this.#followRuntime(signal),

@@ -101,8 +101,18 @@ export async function openBoard(options: BoardOptions): Promise<Board> {
       await node.ssh('systemctl stop limpet', { check: false });
       await installLimpet(node, await copyOfBinary(arch, folder));
     }
-    note('limpet is installed');
     await board.reconnect();
+    await until(
+      'limpet answers',
+      () =>
+        board.status().then(
+          () => true,
+          () => false,
+        ),
+      (answers) => answers,
+      { timeoutMs: 60_000 },
+    );
+    note('limpet is installed');
   } catch (error) {
     await close();
     throw error;
@@ -168,11 +178,11 @@ function boardOf(
       await good('DELETE', `/v1/pods/default/${name}${query}`);
     },
     untilPods: (what, so, timeoutMs = 300_000) =>
-      until(what, () => pods().catch(() => []), so, { timeoutMs, everyMs: 2000 }).catch(
-        (error: Error) => {
-          throw new Error(shortened(error.message));
-        },
-      ),
+      until(what, () => pods().catch(() => []), so, {
+        timeoutMs,
+        everyMs: 2000,
+        show: (seen) => seen.map(described).join('\n'),
+      }),
     processes: async () => processesOf(await sh(LIST_PROCESSES)),
     containersByPod: async () => containersOf(await sh(LIST_PROCESSES)),
     traces: async () =>
@@ -188,18 +198,6 @@ function boardOf(
     },
     note,
   };
-}
-
-/** The reports of pods are long; what went wrong is in a few fields. */
-function shortened(message: string): string {
-  const at = message.indexOf('; seen last: ');
-  if (at < 0) return message;
-  try {
-    const pods = JSON.parse(message.slice(at + 13)) as readonly PodReport[];
-    return `${message.slice(0, at)}; seen last:\n${pods.map(described).join('\n')}`;
-  } catch {
-    return message;
-  }
 }
 
 /** One line about a pod, with what each of its containers does. */

@@ -72,7 +72,12 @@ for (const [containerd, cases] of Object.entries(versions) as [Containerd, Cases
       if (!wanted.test(name)) continue;
       test(name, { timeout: CASE_TIMEOUT_MS }, async () => {
         board.note(name);
-        await run(board);
+        await run(board).catch((error: unknown) => {
+          // The runner tells of it only at the end.
+          board.note(`FAILED ${name}: ${error instanceof Error ? error.message : String(error)}`);
+          throw error;
+        });
+        board.note(`passed ${name}`);
       });
     }
   });

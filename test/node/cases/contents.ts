@@ -173,7 +173,7 @@ async function contents(board: Board): Promise<void> {
     (seen) =>
       seen.length === all.length &&
       seen.every(({ status }) => status.phase === 'Succeeded' || status.phase === 'Failed'),
-    400_000,
+    600_000,
   );
   const logs = await logsOf(board);
   const log = (name: string) => logs.get(name) ?? '';
@@ -322,7 +322,7 @@ async function cgroups(board: Board): Promise<void> {
       containers: [
         container({
           script: 'exec tail /dev/zero',
-          more: { resources: { limits: { memory: '12Mi' } } },
+          more: { resources: { limits: { memory: '32Mi' } } },
         }),
       ],
     }),
