@@ -179,13 +179,7 @@ function waitingOf(want: Want, seen: Seen, container: Container, role: Role, now
         }
       : { reason, message: pull.fault.message };
   }
-  const retry = seen.retries[`container/${name}`];
-  if (retry !== undefined) {
-    return {
-      reason: retry.fault.reason ?? REASON.createContainerError,
-      message: retry.fault.message,
-    };
-  }
+  // A start that failed is known as an end: what holds it up now is the pause after it.
   if (ledger?.outcome !== undefined && ledger.backoff !== undefined) {
     const leftMs = backoffLeftMs(ledger, now);
     if (leftMs > 0) {
@@ -194,6 +188,13 @@ function waitingOf(want: Want, seen: Seen, container: Container, role: Role, now
         message: backoffMessage(want, name, ledger.backoff),
       };
     }
+  }
+  const retry = seen.retries[`container/${name}`];
+  if (retry !== undefined) {
+    return {
+      reason: retry.fault.reason ?? REASON.createContainerError,
+      message: retry.fault.message,
+    };
   }
   const waitsForInit = role === 'main' && want.pod.spec.initContainers.length > 0;
   return { reason: waitsForInit ? REASON.podInitializing : REASON.containerCreating };

@@ -15,6 +15,7 @@ import { serveRegistry } from '../../scripts/lib/registry.ts';
 import { seededRandom, type Random } from '../../src/base/random.ts';
 import type { PodReport } from '../../src/server/api.ts';
 import {
+  clear,
   container,
   described,
   FOREVER,
@@ -292,6 +293,8 @@ async function tidy(rig: Rig): Promise<void> {
 test('power cuts at random moments', { timeout: CUTS * 600_000 + 1_200_000 }, async () => {
   const random = seededRandom(SEED);
   await using board = await openBoard({ suite: 'power-cuts' });
+  await clear(board);
+  await board.sh('rm -rf /var/lib/cuts');
   await using registry = await serveRegistry({
     images: [],
     bytesPerSecond: REGISTRY_BYTES_PER_SECOND,

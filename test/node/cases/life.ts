@@ -40,8 +40,8 @@ const POLICIES: readonly (readonly [string, string, number])[] = [
   ['never-bad', 'Never', 1],
 ];
 
-/** Delays after the first and the second failure; in emulation the start itself takes its time. */
-const BACKOFFS = [10, 20];
+/** Delays after the first three failures; in emulation the start itself takes its time. */
+const BACKOFFS = [0, 10, 20];
 const LATE_SECONDS = 90;
 
 async function restarts(board: Board): Promise<void> {
@@ -63,7 +63,7 @@ async function restarts(board: Board): Promise<void> {
         seen.length === 7 &&
         seen.every((report) =>
           again.has(nameOf(report))
-            ? statusesOf(report)[0]!.restartCount >= 2
+            ? statusesOf(report)[0]!.restartCount >= BACKOFFS.length
             : report.status.phase === 'Succeeded' || report.status.phase === 'Failed',
         )
       );
