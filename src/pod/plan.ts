@@ -214,7 +214,9 @@ function ensure(draft: Draft, container: Container, role: Role, current: Sandbox
       // A new sandbox has none of what the init container did.
       (role === 'init' && policyOf(want, role) !== 'Never');
     if (!again) return;
-    const leftMs = backoffLeftMs(ledger, now);
+    // An init container that succeeded runs again for a new sandbox's sake: that is no failure.
+    const leftMs =
+      ledger.outcome.exitCode === 0 && role === 'init' ? 0 : backoffLeftMs(ledger, now);
     if (leftMs > 0) return wakeAt(draft, now.monoMs + leftMs);
     return create(draft, container, ledger.attempt + 1, current);
   }

@@ -31,6 +31,7 @@ import {
   policyOf,
   roleOf,
 } from './seen.ts';
+import type { Role } from './seen.ts';
 import { settle } from './settle.ts';
 
 /** Folds one event into what is seen. */
@@ -130,7 +131,11 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
     case 'RunPodSandbox':
       return withLedger(next, { ...ledger, sandboxAttempt: action.attempt });
     case 'CreateContainer': {
-      const created = withContainer(ledger, action.name, creationOf(ledger, action, now));
+      const created = withContainer(
+        ledger,
+        action.name,
+        creationOf(ledger, action, roleOf(want, action.name), now),
+      );
       // Each start ensures its image anew, as the pull policy and image removal demand.
       const image = [...want.pod.spec.initContainers, ...want.pod.spec.containers].find(
         (c) => c.name === action.name,
@@ -157,6 +162,7 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
 function creationOf(
   ledger: Ledger,
   action: Action & { type: 'CreateContainer' },
+  role: Role | undefined,
   now: Now,
 ): ContainerLedger {
   const { attempt, sandboxAttempt } = action;
@@ -166,7 +172,8 @@ function creationOf(
     const isSame = before.attempt === attempt && before.sandboxAttempt === sandboxAttempt;
     return isSame ? before : { ...before, attempt, sandboxAttempt };
   }
-  const backoff = nextBackoff(before, now);
+  const isFailure = before.outcome.exitCode !== 0 || role !== 'init';
+  const backoff = isFailure ? nextBackoff(before, now) : before.backoff;
   return {
     attempt,
     sandboxAttempt,

@@ -410,6 +410,8 @@ export class Invariants {
     const loop = history.loops.get(name);
     if (last?.ended === undefined) return;
     const { atMs, cause } = last.ended;
+    // For a new sandbox's sake an init container that succeeded runs again: that is no failure.
+    if (last.ended.exitCode === 0 && roleIn(history.want, name) === 'init') return;
     if (loop !== undefined && cause !== 'power' && atMs >= this.#ports.bootMs()) {
       // The agent may have learned of the end long after it.
       const isOver = nowMs - loop.startedMs > PAUSE_RESET_MS - DELAY_MS;
