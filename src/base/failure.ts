@@ -38,7 +38,11 @@ export class Failure extends Error {
   readonly code: FailureCode;
   readonly reason: string | undefined;
 
-  constructor(code: FailureCode, message: string, options: { cause?: unknown; reason?: string } = {}) {
+  constructor(
+    code: FailureCode,
+    message: string,
+    options: { cause?: unknown; reason?: string } = {},
+  ) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.name = 'Failure';
     this.code = code;

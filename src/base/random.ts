@@ -39,7 +39,9 @@ export function seededRandom(seed: number): Random {
       hex[12] = '4';
       hex[16] = '8';
       const s = hex.join('');
-      return [s.slice(0, 8), s.slice(8, 12), s.slice(12, 16), s.slice(16, 20), s.slice(20)].join('-');
+      return [s.slice(0, 8), s.slice(8, 12), s.slice(12, 16), s.slice(16, 20), s.slice(20)].join(
+        '-',
+      );
     },
   };
 }

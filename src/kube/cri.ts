@@ -6,10 +6,7 @@
 
 export type PodSandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 export type ContainerStateCri =
-  | 'CONTAINER_CREATED'
-  | 'CONTAINER_RUNNING'
-  | 'CONTAINER_EXITED'
-  | 'CONTAINER_UNKNOWN';
+  'CONTAINER_CREATED' | 'CONTAINER_RUNNING' | 'CONTAINER_EXITED' | 'CONTAINER_UNKNOWN';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -234,7 +231,10 @@ export type RuntimeService = {
   stopContainer(id: string, graceSeconds: number, signal: AbortSignal): Promise<void>;
   removeContainer(id: string, signal: AbortSignal): Promise<void>;
   /** All, or those of one pod. */
-  listContainers(podUid: string | undefined, signal: AbortSignal): Promise<readonly ContainerSummary[]>;
+  listContainers(
+    podUid: string | undefined,
+    signal: AbortSignal,
+  ): Promise<readonly ContainerSummary[]>;
   /** Undefined when there is no such container. */
   containerStatus(id: string, signal: AbortSignal): Promise<ContainerStatusCri | undefined>;
   reopenContainerLog(id: string, signal: AbortSignal): Promise<void>;
@@ -246,7 +246,11 @@ export type ImageService = {
   /** Undefined when it is not there. */
   imageStatus(image: string, signal: AbortSignal): Promise<Image | undefined>;
   /** Resolves to the image reference (id). No deadline of its own. */
-  pullImage(image: string, sandbox: PodSandboxConfig | undefined, signal: AbortSignal): Promise<string>;
+  pullImage(
+    image: string,
+    sandbox: PodSandboxConfig | undefined,
+    signal: AbortSignal,
+  ): Promise<string>;
   listImages(signal: AbortSignal): Promise<readonly Image[]>;
   removeImage(image: string, signal: AbortSignal): Promise<void>;
 };
