@@ -74,7 +74,7 @@ sed 's/^/io /' /proc/$p/io
 echo "fds $(ls /proc/$p/fd | wc -l)"
 echo "threads $(ls /proc/$p/task | wc -l)"
 read -r line < /sys/block/vda/stat; set -- $line; echo "sectors $7"
-grep -A 3 ' /usr/bin/limpet' /proc/$p/smaps | grep '^Rss' | sed 's/^/own /'`;
+grep -A 4 ' /usr/bin/limpet' /proc/$p/smaps | grep '^Rss' | sed 's/^/own /'`;
 
 async function sample(node: VirtualNode): Promise<Sample> {
   const { stdout } = await node.ssh(SAMPLE, { timeoutMs: 60_000 });
@@ -206,16 +206,15 @@ async function start(node: VirtualNode, count: number): Promise<Back> {
   say('cutting the power');
   await node.cut();
   await node.boot({ unplugged: true });
-  const uids = new Set<string>();
-  const { stdout } = await node.ssh(
-    // One question at a time, by the machine itself: asking from outside costs it more.
-    `until [ "$(limpet pods -A --output json 2>/dev/null | grep -c '"summary": *"Running"')" = ${count} ]; ` +
-      'do sleep 1; done; cut -d" " -f1 /proc/uptime; ' +
-      'systemctl show limpet -P ExecMainStartTimestampMonotonic',
-    { timeoutMs: 600_000 },
+  await until(
+    `${count} pods run again`,
+    async () => (await podsOf(node)).filter(isReady).length,
+    (running) => running === count,
+    { timeoutMs: PODS_TIMEOUT_MS, everyMs: 300 },
   );
-  for (const { pod } of await podsOf(node)) uids.add(pod.metadata.uid);
-  if (uids.size !== count) throw new Error(`there are ${uids.size} pods, not ${count}`);
+  const { stdout } = await node.ssh(
+    'cut -d" " -f1 /proc/uptime; systemctl show limpet -P ExecMainStartTimestampMonotonic',
+  );
   const [now = 0, agentUs = 0] = stdout.trim().split('\n').map(Number);
   say('ctr run of as many containers, one after the other');
   const alone = await node.ssh(

@@ -114,7 +114,7 @@ const moments: Readonly<Record<Kind, (rig: Rig, round: number) => Promise<string
     return `${(ms / 1000).toFixed(1)} s into the start of two pods`;
   },
   apply: async (rig, round) => {
-    const ms = between(rig.random, 50, 2500);
+    const ms = between(rig.random, 500, 12_000);
     const stop = performance.now() + ms;
     let sent = 0;
     const busy = (async () => {
