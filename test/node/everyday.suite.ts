@@ -3,7 +3,7 @@
  * cgroups, in a virtual node for each containerd. After each case nothing of its pods may be left.
  *
  *   LIMPET_CONTAINERD=2      only this containerd
- *   LIMPET_CASES=regex       only these cases
+ *   LIMPET_CASES=regex       only these cases; without it, a share of them with containerd 2
  *   LIMPET_BATCH, LIMPET_KILLS, LIMPET_RUNTIME_KILLS, LIMPET_PODS   see cases/
  *   LIMPET_BOARD=name        a machine to be kept between runs, for work on the cases
  */
@@ -31,16 +31,18 @@ const everywhere: Cases = {
   ...killCases,
 };
 
-/** What does not depend on the runtime's version is shown with one of them. */
+const cases = process.env['LIMPET_CASES'];
+const wanted = new RegExp(cases ?? '');
+
+/** What does not depend on the runtime's version is shown with one of them, unless it is asked for. */
 const versions: Readonly<Record<Containerd, Cases>> = {
   '1.7': { ...everywhere, ...storageCases, ...otherDriverCases },
-  '2': everywhere,
+  '2': cases === undefined ? { ...mainJobCases, ...contentCases } : everywhere,
 };
 
-const wanted = new RegExp(process.env['LIMPET_CASES'] ?? '');
 const only = process.env['LIMPET_CONTAINERD'];
 
-for (const [containerd, cases] of Object.entries(versions) as [Containerd, Cases][]) {
+for (const [containerd, its] of Object.entries(versions) as [Containerd, Cases][]) {
   if (only !== undefined && only !== containerd) continue;
   describe(`containerd ${containerd}`, () => {
     let board: Board;
@@ -68,7 +70,7 @@ for (const [containerd, cases] of Object.entries(versions) as [Containerd, Cases
       { timeout: 300_000 },
     );
 
-    for (const [name, run] of Object.entries(cases)) {
+    for (const [name, run] of Object.entries(its)) {
       if (!wanted.test(name)) continue;
       test(name, { timeout: CASE_TIMEOUT_MS }, async () => {
         board.note(name);
