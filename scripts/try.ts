@@ -120,6 +120,7 @@ async function mainJob(node: VirtualNode): Promise<void> {
   const brief = (pods: readonly PodReport[]) => pods.map(briefly).join('\n');
   const before = await until('the three pods run', () => podsOf(node), allWell, {
     timeoutMs,
+    everyMs: 2000,
     show: brief,
   });
   await until(
@@ -142,7 +143,8 @@ async function mainJob(node: VirtualNode): Promise<void> {
   await node.boot({ unplugged: true, say });
   const after = await until('the three pods run again', () => podsOf(node), allWell, {
     timeoutMs,
-    everyMs: 200,
+    // Each question costs the emulated processor what the pods need.
+    everyMs: 2000,
     show: brief,
   });
   const { nowS, agentS } = await bootTimes(node);
