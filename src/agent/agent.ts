@@ -27,6 +27,7 @@ import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import type { Everything } from './looks.ts';
 import type { AgentOptions } from './options.ts';
+import { removeTornNetworkRecords } from './network-records.ts';
 import { orphansOf } from './orphans.ts';
 import { removeDeadLogLinks, removeForgottenPods } from './pod-files.ts';
 import type { RuntimeState } from './runtime-watch.ts';
@@ -180,6 +181,7 @@ class Agent {
     const onBack = async () => {
       await images.repair(signal);
       await nodeCgroup.open(signal);
+      void removeTornNetworkRecords(NETWORK_RECORDS, { clock, log }, signal).catch(() => undefined);
       holds.set('runtime', undefined);
       turns.postAll({ type: 'RuntimeBack', seq: looks.seq });
     };
@@ -280,6 +282,8 @@ class Agent {
   }
 }
 
+/** Where libcni and host-local keep what they know of sandboxes. */
+const NETWORK_RECORDS = '/var/lib/cni';
 const LOG_CHECK_MS = 10_000;
 const STORE_AGAIN_MS = 15_000;
 

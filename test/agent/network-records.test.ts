@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { removeTornNetworkRecords } from '../../src/agent/network-records.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { createLog } from '../../src/base/log.ts';
+
+const log = createLog('error', () => undefined, { journal: false });
+
+test('records of the network that a power cut has torn go, whole and growing ones stay', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'limpet-cni-'));
+  try {
+    await mkdir(join(directory, 'results'));
+    await mkdir(join(directory, 'networks/limpet'), { recursive: true });
+    const file = (path: string) => join(directory, path);
+    const torn = ['results/limpet-a-eth0', 'results/limpet-b-eth0', 'networks/limpet/10.88.0.4'];
+    await writeFile(file(torn[0]!), '');
+    await writeFile(file(torn[1]!), '{"kind": "cniCacheV1", "con');
+    await writeFile(file(torn[2]!), '');
+    const whole = ['results/limpet-c-eth0', 'networks/limpet/10.88.0.5', 'networks/limpet/lock'];
+    await writeFile(file(whole[0]!), '{"kind": "cniCacheV1"}');
+    await writeFile(file(whole[1]!), 'c\r\neth0');
+    await writeFile(file(whole[2]!), '');
+    const growing = 'results/limpet-d-eth0';
+    await writeFile(file(growing), '{');
+    const clock = systemClock('boot', () => 0);
+    const { signal } = new AbortController();
+    const grows = {
+      ...clock,
+      sleep: async () => await writeFile(file(growing), '{"kind": "cniCacheV1"}'),
+    };
+    const removed = await removeTornNetworkRecords(directory, { clock: grows, log }, signal);
+    assert.deepEqual([...removed].sort(), torn.map(file).sort());
+    for (const path of torn) assert.equal(existsSync(file(path)), false, path);
+    for (const path of [...whole, growing]) assert.equal(existsSync(file(path)), true, path);
+    const nowhere = join(directory, 'nowhere');
+    assert.deepEqual(await removeTornNetworkRecords(nowhere, { clock, log }, signal), []);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
