@@ -82,8 +82,10 @@ async function restarts(board: Board): Promise<void> {
   }
   for (const name of again) {
     const starts = await startsOf(board, name);
-    for (const [index, delay] of BACKOFFS.entries()) {
-      const waited = (starts[index + 1] ?? 0) - (starts[index] ?? 0);
+    // A restart counts once its container is made; the last one may not have begun yet.
+    assert.ok(starts.length >= BACKOFFS.length, `${name} was started ${starts.length} times`);
+    for (const [index, delay] of BACKOFFS.slice(0, starts.length - 1).entries()) {
+      const waited = starts[index + 1]! - starts[index]!;
       assert.ok(
         waited >= delay - 0.5 && waited < delay + LATE_SECONDS,
         `${name}: restart ${index + 1} came ${waited} s after the start before, not ${delay}`,
@@ -180,7 +182,7 @@ spec:
   await board.tell(`cat > ${folder}/.hidden.yaml`, yaml('hidden').replace('static', 'hidden'));
   // Half of it first, as an editor or a slow copy leaves it for a while.
   const whole = yaml('first');
-  await write(whole.slice(0, whole.indexOf('image:') + 8));
+  await write(whole.slice(0, whole.indexOf('image:') + 3));
   await board.sh('sleep 3');
   assert.equal((await board.pods()).length, 0, 'nothing is made of half a file');
   await write(whole);
