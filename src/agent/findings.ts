@@ -35,6 +35,10 @@ export function findingsOf(
   if (hold !== undefined && hold.reason !== 'RuntimeNotReady') {
     add('storage', 'failed', hold.message, 'make room on the disk; see: df -h');
   }
+  const health = store.health();
+  if (!health.ok && hold === undefined) {
+    add('storage', 'failed', health.fault.message, 'make room on the disk; see: df -h');
+  }
   const { state, message, setAside } = store.opening;
   if (state === 'restored' || state === 'rebuilt') {
     const kept = setAside === undefined ? '' : `; the damaged files are in ${setAside}`;
