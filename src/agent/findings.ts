@@ -32,13 +32,10 @@ export function findingsOf(
     add('network', 'failed', runtime.message ?? 'the network is not ready', remedy);
   }
   const hold = holds.current;
-  if (hold !== undefined && hold.reason !== 'RuntimeNotReady') {
-    add('storage', 'failed', hold.message, 'make room on the disk; see: df -h');
-  }
   const health = store.health();
-  if (!health.ok && hold === undefined) {
-    add('storage', 'failed', health.fault.message, 'make room on the disk; see: df -h');
-  }
+  const held = hold?.reason === 'RuntimeNotReady' ? '' : hold?.message;
+  const full = held ?? (health.ok ? '' : health.fault.message);
+  if (full !== '') add('storage', 'failed', full, 'make room on the disk; see: df -h');
   const { state, message, setAside } = store.opening;
   if (state === 'restored' || state === 'rebuilt') {
     const kept = setAside === undefined ? '' : `; the damaged files are in ${setAside}`;

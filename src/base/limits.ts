@@ -19,15 +19,11 @@ export const LIMITS = {
   parallelStarts: 4,
   /** Bytes of one gRPC message from the runtime; containerd itself refuses more than 16 MiB. */
   criMessageBytes: 16 * 1024 * 1024,
-  /** Bytes of a request to the local socket beside its manifest. */
-  requestBytes: 2 * 1024 * 1024,
   /** Events kept on the card. */
   events: 1000,
   /** Events kept for one pod. */
   eventsPerPod: 50,
   terminationMessageBytes: 4096,
-  /** All termination messages of a pod together. */
-  podTerminationMessageBytes: 12 * 1024,
   terminationLogBytes: 2048,
   terminationLogLines: 80,
 } as const;

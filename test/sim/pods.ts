@@ -1,6 +1,7 @@
 /** Pods of all kinds from a seeded stream, and how their processes behave. */
 import type { Random } from '../../src/base/random.ts';
 import type { Container, Pod, PodSpec, Volume } from '../../src/kube/pod.ts';
+import { aContainer, aPod } from '../pod/a-pod.ts';
 import { between, chance, pick } from './choose.ts';
 
 /** How the process of one container behaves; the agent can't know. */
@@ -21,44 +22,12 @@ export const IMAGES = ['busybox', 'nginx', 'job', 'rare'] as const;
 
 /** A container with the defaults filled in, as the parser leaves it. */
 export function container(name: string, over: Partial<Container> = {}): Container {
-  return {
-    name,
-    image: 'busybox',
-    imagePullPolicy: 'IfNotPresent',
-    env: [],
-    ports: [],
-    resources: { requests: {}, limits: {} },
-    volumeMounts: [],
-    terminationMessagePath: '/dev/termination-log',
-    terminationMessagePolicy: 'File',
-    securityContext: {},
-    stdin: false,
-    stdinOnce: false,
-    tty: false,
-    ...over,
-  };
+  return aContainer({ name, image: 'busybox', ...over });
 }
 
 /** A pod with the defaults filled in. */
 export function pod(uid: string, spec: Partial<PodSpec>): Pod {
-  return {
-    metadata: { name: `pod-${uid}`, namespace: 'default', uid },
-    spec: {
-      containers: [container('a')],
-      initContainers: [],
-      volumes: [],
-      restartPolicy: 'Always',
-      terminationGracePeriodSeconds: 30,
-      dnsPolicy: 'ClusterFirst',
-      hostNetwork: false,
-      hostPID: false,
-      hostIPC: false,
-      shareProcessNamespace: false,
-      hostAliases: [],
-      securityContext: {},
-      ...spec,
-    },
-  };
+  return aPod({ containers: [container('a')], ...spec }, { name: `pod-${uid}`, uid });
 }
 
 export function randomPod(random: Random, uid: string): Specimen {
