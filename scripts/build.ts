@@ -22,7 +22,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { cached, exists, filesOf, keyOf, lock, repository } from './lib/cache.ts';
-import { neededLibraries, withoutLibatomic, withoutSymbols } from './lib/elf.ts';
+import { neededLibraries, withoutHugePages, withoutLibatomic, withoutSymbols } from './lib/elf.ts';
 import { run } from './lib/process.ts';
 import { readTar } from './lib/tar.ts';
 
@@ -166,7 +166,7 @@ async function inject(work: string, node: string, arch: Arch): Promise<void> {
   await run(process.execPath, ['--build-sea', 'sea.json'], { cwd: work, timeoutMs: 300_000 });
 }
 
-/** The path of the target's Node without symbols and without libatomic, from the cache. */
+/** The path of the target's Node as elf.ts changes it, from the cache. */
 async function preparedNode(arch: Arch): Promise<string> {
   const integrity = await integrityOf(arch);
   const recipe = await filesOf([join(repository, 'scripts/lib/elf.ts')]);
@@ -176,7 +176,8 @@ async function preparedNode(arch: Arch): Promise<string> {
     key,
     async (into) => {
       const image = await pristineNode(arch, integrity);
-      await writeFile(join(into, 'node'), withoutLibatomic(withoutSymbols(image)), { mode: 0o755 });
+      const changed = withoutHugePages(withoutLibatomic(withoutSymbols(image)));
+      await writeFile(join(into, 'node'), changed, { mode: 0o755 });
     },
     say,
   );

@@ -1,11 +1,16 @@
 // What scripts/build changes in Node's ELF file: it drops the symbols (as strip does, but the same
-// on every machine and for every architecture), and frees it of libatomic.so.1, which a minimal
-// Debian or Raspberry Pi OS does not have.
+// on every machine and for every architecture), frees it of libatomic.so.1, which a minimal Debian
+// or Raspberry Pi OS does not have, and has it refuse transparent huge pages.
 //
 // Node 26 imports one function from libatomic, __atomic_compare_exchange, and calls it with one
 // size only: V8's free lists of 8 bytes (std::atomic<FreelistHead>, aligned to 8). The function
 // for that size is given here in machine code; it goes into the unused end of the last page of
 // Node's code. Any other size traps, and any other import from libatomic is an error of the build.
+//
+// Where the kernel gives huge pages to everybody (`always`, Debian's default), and most of all with
+// pages of 16 KiB, where a huge one is 32 MiB, a single one doubles the memory of limpet. They can
+// only be refused before memory is mapped, which no line of JavaScript is early enough for: so the
+// executable begins with that, and goes on where it began before.
 
 const ELF_MAGIC = 0x464c457f;
 const SHT_NOBITS = 8;
@@ -25,6 +30,8 @@ const SECTION_BYTES = 64;
 const SEGMENT_BYTES = 56;
 const STV_HIDDEN = 2;
 const VER_NDX_GLOBAL = 1;
+const MACHINE_AT = 0x12;
+const ENTRY_AT = 0x18;
 
 /** bool __atomic_compare_exchange(size, memory, expected, desired, order, order), size 8 only. */
 const COMPARE_EXCHANGE: Readonly<Record<number, string>> = {
@@ -65,6 +72,39 @@ const COMPARE_EXCHANGE: Readonly<Record<number, string>> = {
     '00008052', // mov    w0, #0
     'c0035fd6', // ret
     '200020d4', // trap: brk #1
+  ].join(''),
+};
+
+/**
+ * prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) with all registers kept that mean something at the start
+ * of a process; `jumpTo` adds the jump to what was there before.
+ */
+const REFUSE_HUGE_PAGES: Readonly<Record<number, string>> = {
+  // EM_X86_64
+  62: [
+    'f30f1efa', // endbr64
+    '52', //       push   rdx (what to call at the end)
+    'b89d000000', // mov  eax, 157 (prctl)
+    'bf29000000', // mov  edi, 41 (PR_SET_THP_DISABLE)
+    'be01000000', // mov  esi, 1
+    '31d2', //     xor    edx, edx
+    '4531d2', //   xor    r10d, r10d
+    '4531c0', //   xor    r8d, r8d
+    '0f05', //     syscall
+    '5a', //       pop    rdx
+  ].join(''),
+  // EM_AARCH64, words in little endian
+  183: [
+    '5f2403d5', // bti    c
+    'e90300aa', // mov    x9, x0 (what to call at the end)
+    '200580d2', // mov    x0, #41 (PR_SET_THP_DISABLE)
+    '210080d2', // mov    x1, #1
+    '020080d2', // mov    x2, #0
+    '030080d2', // mov    x3, #0
+    '040080d2', // mov    x4, #0
+    'e81480d2', // mov    x8, #167 (prctl)
+    '010000d4', // svc    #0
+    'e00309aa', // mov    x0, x9
   ].join(''),
 };
 
@@ -167,31 +207,71 @@ function dropVersionNeed(out: Buffer, file: Elf, isAtomic: (at: number) => boole
   }
 }
 
-/** Puts the function into the gap behind the code, and has the symbol point there. */
+/** Puts the function behind the code, and has the symbol point there. */
 function defineCompareExchange(out: Buffer, file: Elf, version: number, strings: number): void {
-  const machine = out.readUInt16LE(0x12);
-  const hex = COMPARE_EXCHANGE[machine];
-  if (hex === undefined) throw new Error(`no compare-and-exchange for ELF machine ${machine}`);
-  const code = Buffer.from(hex, 'hex');
   const symbol = onlySymbolOf(out, file, version, strings);
+  const code = Buffer.from(codeFor(out, COMPARE_EXCHANGE), 'hex');
+  const address = appendCode(out, file, () => code);
+  // Hidden: the loader then takes the symbol of this file without looking it up anywhere.
+  out.writeUInt8(STV_HIDDEN, symbol.at + 5);
+  out.writeUInt16LE(file.codeSection, symbol.at + 6);
+  out.writeBigUInt64LE(address, symbol.at + 8);
+  out.writeBigUInt64LE(BigInt(code.length), symbol.at + 16);
+  out.writeUInt16LE(VER_NDX_GLOBAL, symbol.versionAt);
+}
+
+/** The file, which when it starts refuses transparent huge pages for itself and what it starts. */
+export function withoutHugePages(image: Buffer): Buffer {
+  const out = Buffer.from(image);
+  const file = openElf(out);
+  const code = Buffer.from(codeFor(out, REFUSE_HUGE_PAGES), 'hex');
+  const before = out.readBigUInt64LE(ENTRY_AT);
+  const address = appendCode(out, file, (at) =>
+    Buffer.concat([code, jumpTo(out, at + BigInt(code.length), before)]),
+  );
+  out.writeBigUInt64LE(address, ENTRY_AT);
+  return out;
+}
+
+/** The instruction at `from` that goes on at `to`. */
+function jumpTo(image: Buffer, from: bigint, to: bigint): Buffer {
+  const isArm = image.readUInt16LE(MACHINE_AT) === 183;
+  const jump = Buffer.alloc(isArm ? 4 : 5);
+  if (isArm) {
+    const words = Number((to - from) / 4n);
+    if (Math.abs(words) >= 2 ** 25) throw new Error('too far for a jump');
+    jump.writeUInt32LE((0x14000000 | (words & 0x3ffffff)) >>> 0); // b
+  } else {
+    jump.writeUInt8(0xe9); // jmp
+    jump.writeInt32LE(Number(to - from) - jump.length, 1);
+  }
+  return jump;
+}
+
+function codeFor(image: Buffer, codes: Readonly<Record<number, string>>): string {
+  const machine = image.readUInt16LE(MACHINE_AT);
+  const hex = codes[machine];
+  if (hex === undefined) throw new Error(`no machine code for ELF machine ${machine}`);
+  return hex;
+}
+
+/** Puts code into the gap behind the file's own, as `code` gives it for its address: returned. */
+function appendCode(out: Buffer, file: Elf, code: (address: bigint) => Buffer): bigint {
   const text = file.segments.find((s) => s.type === PT_LOAD && (s.flags & PF_X) !== 0);
   if (text === undefined) throw new Error('the ELF file has no code');
   const following = file.segments.filter((s) => s.type === PT_LOAD && s.offset > text.offset);
   const limit = Math.min(...following.map((s) => s.offset));
   const at = Math.ceil((text.offset + text.fileBytes) / 16) * 16;
-  if (at + code.length > limit || out.subarray(at, at + code.length).some((byte) => byte !== 0)) {
-    throw new Error("there is no room behind Node's code for the function that replaces libatomic");
+  const address = BigInt(at - text.offset) + text.address;
+  const bytes = code(address);
+  if (at + bytes.length > limit || out.subarray(at, at + bytes.length).some((byte) => byte !== 0)) {
+    throw new Error("there is no room behind Node's code for more");
   }
-  code.copy(out, at);
-  const size = BigInt(at + code.length - text.offset);
+  bytes.copy(out, at);
+  const size = BigInt(at + bytes.length - text.offset);
   out.writeBigUInt64LE(size, text.at + 32);
   out.writeBigUInt64LE(size, text.at + 40);
-  // Hidden: the loader then takes the symbol of this file without looking it up anywhere.
-  out.writeUInt8(STV_HIDDEN, symbol.at + 5);
-  out.writeUInt16LE(file.codeSection, symbol.at + 6);
-  out.writeBigUInt64LE(BigInt(at - text.offset) + text.address, symbol.at + 8);
-  out.writeBigUInt64LE(BigInt(code.length), symbol.at + 16);
-  out.writeUInt16LE(VER_NDX_GLOBAL, symbol.versionAt);
+  return address;
 }
 
 function onlySymbolOf(

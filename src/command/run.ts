@@ -1,13 +1,10 @@
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
-import { isSea } from 'node:sea';
 import { DEFAULT_OPTIONS, type AgentOptions } from '../agent/options.ts';
 import { createLog, type LogLevel } from '../base/log.ts';
 import { VERSION } from '../base/version.ts';
 import { LIMITS } from '../base/limits.ts';
 import { parseQuantity, quantityBytes } from '../kube/quantity.ts';
-import { openLibc } from '../linux/libc.ts';
-import { refuseHugePages } from '../linux/thp.ts';
 import { defineCommand, type OptionSpecs, type OptionValues } from './command.ts';
 import { EXIT, usageError } from './exit.ts';
 import { wholeNumber } from './values.ts';
@@ -111,8 +108,6 @@ the next start finds them again.`,
     if (words.length > 0)
       throw usageError(`limpet run takes no arguments, only options: ${words[0]}`);
     const parsed = agentOptions(options);
-    const { execPath, argv, execArgv, env } = process;
-    refuseHugePages({ execPath, argv, execArgv, env, singleBinary: isSea() }, openLibc);
     // The name for ps, top and pgrep; Node would be called node-MainThread.
     process.title = 'limpet';
     const controller = new AbortController();

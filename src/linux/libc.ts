@@ -11,13 +11,10 @@ const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
-const PR_SET_THP_DISABLE = 41;
 /** Bytes of `sun_path` in `sockaddr_un`. */
 const MAX_PATH_BYTES = 108;
 
 export type Libc = {
-  /** prctl(PR_SET_THP_DISABLE): no transparent huge pages here, and after an execve either. */
-  disableHugePages(): boolean;
   /** Gives free memory of the C heap back to the kernel. */
   trimHeap(): void;
   /**
@@ -40,7 +37,6 @@ export function openLibc(): Libc | undefined {
 
 function bind(ffi: Ffi): Libc {
   const { functions } = ffi.dlopen('libc.so.6', {
-    prctl: { return: 'int32', arguments: ['int32', 'uint64', 'uint64', 'uint64', 'uint64'] },
     malloc_trim: { return: 'int32', arguments: ['uint64'] },
     socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
     sendto: {
@@ -49,7 +45,6 @@ function bind(ffi: Ffi): Libc {
     },
   });
   return {
-    disableHugePages: () => functions.prctl(PR_SET_THP_DISABLE, 1n, 0n, 0n, 0n) === 0,
     trimHeap: () => void functions.malloc_trim(0n),
     sendDatagram(address, data) {
       const to = socketAddress(address);

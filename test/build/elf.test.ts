@@ -5,7 +5,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { neededLibraries, withoutLibatomic, withoutSymbols } from '../../scripts/lib/elf.ts';
+import {
+  neededLibraries,
+  withoutHugePages,
+  withoutLibatomic,
+  withoutSymbols,
+} from '../../scripts/lib/elf.ts';
 
 const ATOMIC = 'libatomic.so.1';
 
@@ -46,7 +51,27 @@ test('Node runs without symbols and without libatomic', (t) => {
   }
 });
 
+test('Node refuses huge pages before its first line, and starts as before', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'limpet-elf-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const path = join(directory, 'node');
+  const original = readFileSync(process.execPath);
+  const program = `
+    const status = require('node:fs').readFileSync('/proc/self/status', 'latin1');
+    console.log(/^THP_enabled:.*(\\d)$/m.exec(status)[1], ...process.argv.slice(1));`;
+  const ask = () =>
+    execFileSync(path, ['--eval', program, '--', 'a', 'b'], { encoding: 'utf8' }).trim();
+  writeFileSync(path, original, { mode: 0o755 });
+  assert.equal(ask(), '1 a b');
+  rmSync(path);
+  writeFileSync(path, withoutHugePages(withoutLibatomic(withoutSymbols(original))), {
+    mode: 0o755,
+  });
+  assert.equal(ask(), '0 a b');
+});
+
 test('what is no such file is refused', () => {
   assert.throws(() => withoutLibatomic(Buffer.alloc(64)), /not a 64-bit/);
+  assert.throws(() => withoutHugePages(Buffer.alloc(64)), /not a 64-bit/);
   assert.throws(() => withoutSymbols(Buffer.from('#!/bin/sh\n'.padEnd(64))), /not a 64-bit/);
 });
