@@ -30,7 +30,9 @@ export type RuntimeWatchOptions = {
 /** With the event stream up, a relist only has to catch what the stream lost. */
 const RELIST_MS = 60_000;
 const RELIST_WITHOUT_STREAM_MS = 5_000;
-const FIRST_RETRY_MS = 500;
+/** Soon at first: after a boot the runtime is being started beside us. */
+const FIRST_RETRY_MS = 250;
+const RETRY_GROWTH = 1.25;
 const MAX_RETRY_MS = 10_000;
 /** While the runtime says that it has no network, it is asked again this often. */
 const NOT_READY_MS = 2_000;
@@ -58,7 +60,7 @@ export async function watchRuntime(
       state.message = message;
     }
     await clock.sleep(retryMs, signal).catch(() => undefined);
-    retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+    retryMs = Math.min(retryMs * RETRY_GROWTH, MAX_RETRY_MS);
   }
 }
 

@@ -52,7 +52,8 @@ export type ChannelOptions = {
 
 const { constants: H } = http2;
 const MIN_BACKOFF_MS = 100;
-const MAX_BACKOFF_MS = 5000;
+/** To find nobody at a socket costs next to nothing, and pods wait. */
+const MAX_BACKOFF_MS = 500;
 const PING_TIMEOUT_MS = 5000;
 /** So that a list of some hundred containers arrives without a round trip for flow control. */
 const WINDOW_BYTES = 1024 * 1024;

@@ -75,6 +75,8 @@ export type Ledger = {
   readonly active?: { readonly ms: number; readonly at: Stamp };
   readonly admitted?: boolean;
   readonly sandboxAttempt: number;
+  /** The first sandbox of a boot: what is left of earlier ones has nothing in this kernel. */
+  readonly bootSandbox?: { readonly boot: string; readonly attempt: number };
   readonly containers: Readonly<Record<string, ContainerLedger>>;
   /** Set once when the pod begins to end. */
   readonly ending?: Ending;

@@ -4,9 +4,19 @@
  */
 import { sinceMs } from '../base/clock.ts';
 import type { Container } from '../kube/pod.ts';
-import type { Action, ContainerSeen, Now, Plan, SandboxSeen, Seen, Want } from './model.ts';
+import type {
+  Action,
+  ContainerSeen,
+  Now,
+  Outcome,
+  Plan,
+  SandboxSeen,
+  Seen,
+  Want,
+} from './model.ts';
 import {
   SIGNAL_SENT_MS,
+  awaitsSignal,
   activeMs,
   activeStoreMs,
   backoffLeftMs,
@@ -15,6 +25,7 @@ import {
   initWasPassed,
   isAlive,
   isFresh,
+  isOfEarlierBoot,
   ofAttempt,
   policyOf,
   restarts,
@@ -93,15 +104,23 @@ function planLife(draft: Draft): void {
   if (!fresh) return;
   const current = currentSandbox(seen);
   const clean = clearStrays(draft, current);
-  if (!volumesUp) return;
   if (current === undefined) {
-    if (clean && !isBusy(draft, 'StopPodSandbox', 'RemovePodSandbox')) {
-      propose(draft, { type: 'RunPodSandbox', key: 'sandbox', attempt: ledger.sandboxAttempt + 1 });
-    }
+    const attempt = seen.inFlight['sandbox'] ? ledger.sandboxAttempt : ledger.sandboxAttempt + 1;
+    if (volumesUp && clean) propose(draft, { type: 'RunPodSandbox', key: 'sandbox', attempt });
+    ensureImagesOfStep(draft, 0, attempt);
     return;
   }
-  if (seen.inFlight['sandbox'] !== undefined) return;
+  if (!volumesUp || seen.inFlight['sandbox'] !== undefined) return;
   planContainers(draft, current);
+  if (!isStartingUp(draft)) removeEarlierBoots(draft);
+}
+
+/** Something is on its way to run, or an init container runs, after which more will be. */
+function isStartingUp(draft: Draft): boolean {
+  if (draft.start.length > 0) return true;
+  if (isBusy(draft, 'PullImage', 'CreateContainer', 'StartContainer')) return true;
+  const { initContainers } = draft.want.pod.spec;
+  return initContainers.some((c) => roleOfInit(c) === 'init' && isRunning(draft.seen, c.name));
 }
 
 /** Directories, cgroup and volumes; true when all is there. */
@@ -124,8 +143,9 @@ const STRAY_FAILURES = 3;
 
 /**
  * Ends what is left of former sandboxes: first the processes, with their grace, then the sandbox
- * itself. True when nothing is in the way of a new one; a sandbox that can't be removed time and
- * again is not in the way for ever.
+ * itself. True when nothing is in the way of a new one: a sandbox that can't be removed time and
+ * again is not in the way for ever, and one of an earlier boot not at all, since no port or address
+ * is held by it.
  */
 function clearStrays(draft: Draft, current: SandboxSeen | undefined): boolean {
   const { want, seen } = draft;
@@ -139,7 +159,7 @@ function clearStrays(draft: Draft, current: SandboxSeen | undefined): boolean {
     stop(draft, container, graceSeconds, message);
   }
   for (const sandbox of seen.view?.sandboxes ?? []) {
-    if (sandbox.id === current?.id) continue;
+    if (sandbox.id === current?.id || isOfEarlierBoot(seen.ledger, sandbox, draft.now)) continue;
     if (seen.view?.containers.some((c) => c.podSandboxId === sandbox.id && isAlive(c))) continue;
     const key = `sandbox/${sandbox.id}`;
     if ((seen.retries[key]?.failures ?? 0) < STRAY_FAILURES) clean = false;
@@ -152,6 +172,15 @@ function clearStrays(draft: Draft, current: SandboxSeen | undefined): boolean {
   }
   if (current !== undefined) removeOldContainers(draft);
   return clean;
+}
+
+/** After a power cut what is to run comes first, the records of what ran before last. */
+function removeEarlierBoots(draft: Draft): void {
+  const { seen, now } = draft;
+  for (const sandbox of seen.view?.sandboxes ?? []) {
+    if (!isOfEarlierBoot(seen.ledger, sandbox, now)) continue;
+    propose(draft, { type: 'RemovePodSandbox', key: `sandbox/${sandbox.id}`, id: sandbox.id });
+  }
 }
 
 function removeContainer(draft: Draft, { id, name }: ContainerSeen): void {
@@ -182,17 +211,42 @@ function planContainers(draft: Draft, current: SandboxSeen): void {
   const { want, seen } = draft;
   const { initContainers, containers } = want.pod.spec;
   const passed = initWasPassed(want, seen.ledger, current.attempt);
-  for (const container of initContainers) {
+  for (const [index, container] of initContainers.entries()) {
     const role = roleOfInit(container);
     if (role === 'init') {
       if (passed || initIsDone(want, seen.ledger, container.name, current.attempt)) continue;
       ensure(draft, container, role, current);
-      return;
+      return ensureImagesOfStep(draft, index + 1, current.attempt);
     }
     ensure(draft, container, role, current);
-    if (!passed && !isRunning(seen, container.name)) return;
+    if (passed || isRunning(seen, container.name)) continue;
+    return ensureImagesOfStep(draft, index + 1, current.attempt);
   }
   for (const container of containers) ensure(draft, container, 'main', current);
+}
+
+/**
+ * Sees to the images of what is created next from an init container on: that one, or all main
+ * containers when there is none. So they come while the sandbox is made, or the one before runs.
+ */
+function ensureImagesOfStep(draft: Draft, fromInit: number, sandboxAttempt: number): void {
+  const { want, seen } = draft;
+  const { initContainers, containers } = want.pod.spec;
+  const next = initContainers
+    .slice(fromInit)
+    .find((c) => !initIsDone(want, seen.ledger, c.name, sandboxAttempt));
+  for (const container of next === undefined ? containers : [next]) {
+    const outcome = seen.ledger.containers[container.name]?.outcome;
+    const role = roleOf(want, container.name) ?? 'main';
+    if (outcome !== undefined && !startsAgain(want, role, outcome)) continue;
+    ensureImage(draft, container);
+  }
+}
+
+function startsAgain(want: Want, role: Role, outcome: Outcome): boolean {
+  const policy = policyOf(want, role);
+  // A new sandbox has none of what the init container did.
+  return restarts(policy, outcome) || (role === 'init' && policy !== 'Never');
 }
 
 function isRunning(seen: Seen, name: string): boolean {
@@ -209,11 +263,7 @@ function ensure(draft: Draft, container: Container, role: Role, current: Sandbox
   const ledger = seen.ledger.containers[name];
   if (ledger === undefined) return create(draft, container, 0, current);
   if (ledger.outcome !== undefined) {
-    const again =
-      restarts(policyOf(want, role), ledger.outcome) ||
-      // A new sandbox has none of what the init container did.
-      (role === 'init' && policyOf(want, role) !== 'Never');
-    if (!again) return;
+    if (!startsAgain(want, role, ledger.outcome)) return;
     // An init container that succeeded runs again for a new sandbox's sake: that is no failure.
     const leftMs =
       ledger.outcome.exitCode === 0 && role === 'init' ? 0 : backoffLeftMs(ledger, now);
@@ -239,16 +289,9 @@ function ensure(draft: Draft, container: Container, role: Role, current: Sandbox
 }
 
 function create(draft: Draft, container: Container, attempt: number, current: SandboxSeen): void {
-  const { seen, now } = draft;
-  const { name, image: imageName, imagePullPolicy } = container;
-  const image = seen.images[imageName];
-  if (image?.ref === undefined) {
-    const untilMonoMs = image?.backoff?.untilMonoMs ?? 0;
-    if (untilMonoMs > now.monoMs) return wakeAt(draft, untilMonoMs);
-    const key = `image/${imageName}`;
-    propose(draft, { type: 'PullImage', key, image: imageName, policy: imagePullPolicy });
-    return;
-  }
+  const { name } = container;
+  const imageRef = ensureImage(draft, container);
+  if (imageRef === undefined) return;
   propose(draft, {
     type: 'CreateContainer',
     key: `container/${name}`,
@@ -256,8 +299,20 @@ function create(draft: Draft, container: Container, attempt: number, current: Sa
     attempt,
     sandboxId: current.id,
     sandboxAttempt: current.attempt,
-    imageRef: image.ref,
+    imageRef,
   });
+}
+
+/** What the runtime calls a container's image; undefined while it is being seen to. */
+function ensureImage(draft: Draft, { image, imagePullPolicy }: Container): string | undefined {
+  const { ref, backoff } = draft.seen.images[image] ?? {};
+  if (ref !== undefined) return ref;
+  if (backoff !== undefined && backoff.untilMonoMs > draft.now.monoMs) {
+    wakeAt(draft, backoff.untilMonoMs);
+  } else {
+    propose(draft, { type: 'PullImage', key: `image/${image}`, image, policy: imagePullPolicy });
+  }
+  return undefined;
 }
 
 function stop(draft: Draft, container: ContainerSeen, graceSeconds: number, why: string): void {
@@ -376,7 +431,7 @@ function shortenStops(draft: Draft): void {
     if (action.type !== 'StopContainer') continue;
     const allowedMs = graceSecondsOf(draft, action.name) * 1000;
     const container = seen.ledger.containers[action.name];
-    if (container !== undefined && container.stopping === undefined) {
+    if (container !== undefined && awaitsSignal(container)) {
       wakeAt(draft, sinceMonoMs + SIGNAL_SENT_MS);
     }
     const leftMs = sinceMonoMs + action.graceSeconds * 1000 - now.monoMs;

@@ -22,6 +22,7 @@ import type {
 } from './model.ts';
 import {
   SIGNAL_SENT_MS,
+  awaitsSignal,
   activeMs,
   activeStoreMs,
   isAlive,
@@ -129,7 +130,14 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
     case 'SetUpPod':
       return ledger.started === undefined ? withLedger(next, { ...ledger, started: now }) : next;
     case 'RunPodSandbox':
-      return withLedger(next, { ...ledger, sandboxAttempt: action.attempt });
+      return withLedger(next, {
+        ...ledger,
+        sandboxAttempt: action.attempt,
+        bootSandbox:
+          ledger.bootSandbox?.boot === now.boot
+            ? ledger.bootSandbox
+            : { boot: now.boot, attempt: action.attempt },
+      });
     case 'CreateContainer': {
       const created = withContainer(
         ledger,
@@ -249,7 +257,7 @@ function noteStops(seen: Seen, now: Now): Seen {
     const passedMs = now.monoMs - sinceMonoMs;
     if (action.type !== 'StopContainer' || passedMs < SIGNAL_SENT_MS) continue;
     const container = ledger.containers[action.name];
-    if (container === undefined || container.stopping !== undefined) continue;
+    if (container === undefined || !awaitsSignal(container)) continue;
     const stopping = { ...now, monoMs: sinceMonoMs, wallMs: now.wallMs - passedMs };
     ledger = withContainer(ledger, action.name, { ...container, stopping });
   }

@@ -29,6 +29,16 @@ export function currentSandbox(seen: Seen): SandboxSeen | undefined {
   return current;
 }
 
+/**
+ * Whether a sandbox ended with an earlier boot: its processes, network namespace and rules went with
+ * the kernel, and only the runtime's records of it are left. False where that is not known.
+ */
+export function isOfEarlierBoot(ledger: Ledger, sandbox: SandboxSeen, now: Now): boolean {
+  if (sandbox.state === 'SANDBOX_READY' || ledger.bootSandbox === undefined) return false;
+  const { boot, attempt } = ledger.bootSandbox;
+  return boot === now.boot ? sandbox.attempt < attempt : sandbox.attempt <= ledger.sandboxAttempt;
+}
+
 /** A process may be alive in it. */
 export function isAlive(container: ContainerSeen): boolean {
   return container.state === 'CONTAINER_RUNNING' || container.state === 'CONTAINER_UNKNOWN';
@@ -117,6 +127,11 @@ export function activeStoreMs(deadlineSeconds: number): number {
 
 /** A stop that has been in flight this long has reached the process. */
 export const SIGNAL_SENT_MS = 1000;
+
+/** Whether it is still to be noted that a stop of this container has sent its signal. */
+export function awaitsSignal({ stopping, outcome }: ContainerLedger): boolean {
+  return stopping === undefined && outcome === undefined;
+}
 
 const FIRST_BACKOFF_MS = 10_000;
 export const MAX_BACKOFF_MS = 300_000;

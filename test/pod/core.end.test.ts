@@ -290,9 +290,9 @@ test('a dead sandbox: its containers are stopped with grace, then all is made an
   rig.world.sandboxDies([...rig.world.sandboxes.keys()][0]!);
   assert.deepEqual(rig.after(60), [
     '0 StopContainer a#0 30s',
+    '0 PullImage busybox',
     '3 RemovePodSandbox 0',
     '3 RunPodSandbox 1',
-    '3 PullImage busybox',
     '3 CreateContainer a#1',
     '3 StartContainer a#1',
   ]);

@@ -13,8 +13,8 @@ test('a pod is set up from its directories to its containers', () => {
   assert.deepEqual(rig.after(1), [
     '0 SetUpPod',
     '0 SetUpVolume v',
-    '0 RunPodSandbox 0',
     '0 PullImage busybox',
+    '0 RunPodSandbox 0',
     '0 CreateContainer a#0',
     '0 CreateContainer b#0',
     '0 StartContainer a#0',
@@ -75,7 +75,7 @@ test('a failed init container runs again with a pause, under Never it fails the 
   assert.deepEqual(never.starts, ['init#0']);
 });
 
-test('after a power cut all init containers run again in the new sandbox', () => {
+test('after a power cut the new run comes first, and the old sandbox is removed last', () => {
   const rig = new Rig(pod('p', { initContainers: [container('init')], volumes: [EMPTY_DIR] }));
   rig.after(1);
   rig.exit('init', 0);
@@ -84,15 +84,34 @@ test('after a power cut all init containers run again in the new sandbox', () =>
   assert.deepEqual(rig.after(1), [
     '0 SetUpPod',
     '0 SetUpVolume v',
-    '0 RemovePodSandbox 0',
-    '0 RunPodSandbox 1',
     '0 PullImage busybox',
+    '0 RunPodSandbox 1',
     '0 CreateContainer init#1',
     '0 StartContainer init#1',
+    // What comes next is seen to while the init container runs.
+    '0 PullImage busybox',
   ]);
   rig.exit('init', 0);
-  rig.after(1);
+  assert.deepEqual(rig.after(1), [
+    '1 CreateContainer a#1',
+    '1 StartContainer a#1',
+    '1 RemovePodSandbox 0',
+  ]);
   assert.deepEqual(rig.starts, ['init#0', 'a#0', 'init#1', 'a#1']);
+});
+
+test('a sandbox of an earlier boot that cannot be removed keeps nothing from running', () => {
+  const rig = new Rig(pod('p', {}));
+  rig.after(1);
+  rig.powerCut();
+  rig.fail('RemovePodSandbox 0', 'Unknown', 2);
+  rig.after(1);
+  assert.deepEqual(rig.starts, ['a#0', 'a#1']);
+  assert.deepEqual(rig.after(3), ['3 RemovePodSandbox 0'], 'and is tried again');
+  rig.powerCut();
+  rig.powerCut();
+  assert.deepEqual(rig.after(1).at(-1), '0 RemovePodSandbox 1');
+  assert.equal(rig.starts.at(-1), 'a#2');
 });
 
 test('an init container that succeeded never waits, however often the power goes', () => {

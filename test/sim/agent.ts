@@ -67,6 +67,8 @@ export type AgentPorts = {
   onTurn(worker: Worker, plan: Plan, now: Now): void;
   onBegun(worker: Worker, action: Action): void;
   onStored(worker: Worker, ledger: Ledger): void;
+  /** The disk was full. */
+  onNotStored(worker: Worker): void;
   onForgotten(worker: Worker): void;
 };
 
@@ -235,6 +237,7 @@ export class Agent {
     const { disk, bugs, onStored } = this.#ports;
     if (ledger === worker.stored) return true;
     if (disk.isFull) {
+      this.#ports.onNotStored(worker);
       this.#storeIsFull();
       return false;
     }

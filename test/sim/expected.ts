@@ -1,5 +1,6 @@
 /** What the pod specification says, worked out once more and apart from the core. */
 import type { RestartPolicy } from '../../src/kube/pod.ts';
+import type { History } from './history.ts';
 import type { ActionType, Ledger, Seen, Stamp, Want } from '../../src/pod/model.ts';
 
 /** Actions that bring something up. */
@@ -14,6 +15,34 @@ export const STARTS: ReadonlySet<ActionType> = new Set([
 
 export function graceMsOf(want: Want): number {
   return want.pod.spec.terminationGracePeriodSeconds * 1000;
+}
+
+/** The grace of a pod that is ending. */
+export function endingGraceMsOf({ want, deletionGraceMs }: History, ledger?: Ledger): number {
+  const specMs = ledger?.ending?.cause === 'deleted' ? Infinity : graceMsOf(want);
+  return Math.min(specMs, deletionGraceMs);
+}
+
+/** Whether a pod has a reason to end as its ledger says. */
+export function mayEnd(
+  { want }: History,
+  { ending, active }: Ledger,
+  isRunning: boolean,
+  isRefused: boolean,
+): boolean {
+  const { activeDeadlineSeconds } = want.pod.spec;
+  switch (ending?.cause) {
+    case 'deleted':
+      return want.deletion !== undefined;
+    case 'rejected':
+      return isRefused;
+    case 'completed':
+      return !isRunning;
+    case 'deadline':
+      return (active?.ms ?? 0) >= (activeDeadlineSeconds ?? Infinity) * 1000;
+    case undefined:
+      return false;
+  }
 }
 
 export function roleIn(want: Want, name: string): 'init' | 'sidecar' | 'main' | undefined {

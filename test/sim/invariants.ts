@@ -6,7 +6,16 @@
 import type { Action, Ledger, Now, Plan, Want } from '../../src/pod/model.ts';
 import type { Core, Worker } from './agent.ts';
 import { describeAction } from './describe.ts';
-import { graceMsOf, isResting, policyIn, roleIn, stampsOf, STARTS } from './expected.ts';
+import {
+  endingGraceMsOf,
+  graceMsOf,
+  isResting,
+  mayEnd,
+  policyIn,
+  roleIn,
+  stampsOf,
+  STARTS,
+} from './expected.ts';
 import type { History } from './history.ts';
 import { countMinute, newHistory } from './history.ts';
 import { Violation } from './violation.ts';
@@ -39,7 +48,6 @@ export class Invariants {
   readonly #ports: InvariantPorts;
   #turns = 0;
   #agentMs = 0;
-  #agentDiedMs = 0;
   /** The most effects and turns of one pod in one minute, for the statistics. */
   mostBegun = 0;
   mostTurns = 0;
@@ -86,9 +94,8 @@ export class Invariants {
     if (blow.signal === 'TERM') return this.#sidecarsLast(history, process, isEnding);
     const sinceMs = this.#ports.nowMs() - (process.termMs ?? this.#ports.nowMs());
     // A stop that was on its way before the pod began to end.
-    const stopMs = history.stops.get(process.containerId) ?? Infinity;
-    const isStray = !isEnding || stopMs < history.endingMs;
-    const grace = isStray ? graceMsOf(history.want) : this.#graceMs(history, worker);
+    const isStray = !isEnding || history.stops.get(process.containerId) === false;
+    const grace = isStray ? graceMsOf(history.want) : endingGraceMsOf(history, worker?.seen.ledger);
     // Sidecars share what the others left of the grace.
     const sharedMs = this.#ports.nowMs() - (history.stoppingMs ?? Infinity);
     const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
@@ -158,8 +165,9 @@ export class Invariants {
     }
   }
 
-  agentDied(): void {
-    this.#agentDiedMs = this.#ports.nowMs();
+  /** The disk was full: what is stored next may be what was stored before. */
+  notStored({ uid }: Worker): void {
+    this.#of(uid).text = '';
   }
 
   powerCut(): void {
@@ -202,7 +210,8 @@ export class Invariants {
     const history = this.#of(uid);
     const nowMs = this.#ports.nowMs();
     if (action.type === 'StopContainer') {
-      if (!history.stops.has(action.id)) history.stops.set(action.id, nowMs);
+      const isEnding = seen.ledger.ending !== undefined;
+      if (!history.stops.has(action.id)) history.stops.set(action.id, isEnding);
       if (seen.ledger.ending !== undefined) history.stoppingMs ??= nowMs;
     }
     const begun = countMinute(history.begun, nowMs);
@@ -285,12 +294,6 @@ export class Invariants {
     if (oneMore !== undefined) this.#noSecondSandbox(worker);
     this.#turns += 1;
     if (this.#turns % 8 === 0) this.#wallIsIgnored(worker, plan, now);
-  }
-
-  #graceMs(history: History, { seen }: Worker): number {
-    const isDeleted = seen.ledger.ending?.cause === 'deleted';
-    const specMs = isDeleted ? Infinity : graceMsOf(history.want);
-    return Math.min(specMs, history.deletionGraceMs);
   }
 
   #of(uid: string): History {
@@ -472,9 +475,8 @@ export class Invariants {
   /** With nothing in the way, what is left of a grace does not grow when the agent restarts. */
   #notTooLate(history: History, process: Process, graceMs: number): void {
     const { uid, name, termMs } = process;
-    const isSure = termMs !== undefined && this.#agentDiedMs > termMs + 2000;
     if (termMs === undefined || history.troubleMs >= termMs - 1000) return;
-    if (this.#agentDiedMs > termMs && !isSure) return;
+    if (process.isUnsure === true) return;
     const startMs = Math.max(termMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
     const lateMs = this.#ports.nowMs() - startMs;
     if (lateMs <= LATE_MS) return;
@@ -482,19 +484,13 @@ export class Invariants {
   }
 
   /** A pod ends because it was told to, or because it is done. */
-  #mayEnd({ want }: History, { uid, seen }: Worker): void {
-    const { ending, active } = seen.ledger;
-    const { activeDeadlineSeconds, containers } = want.pod.spec;
+  #mayEnd(history: History, { uid, seen }: Worker): void {
+    const { containers } = history.want.pod.spec;
     const isRunning = [...this.#ports.world.alive].some(
       (p) => p.uid === uid && containers.some((c) => c.name === p.name) && !p.late,
     );
-    const isRight =
-      (ending?.cause === 'deleted' && want.deletion !== undefined) ||
-      (ending?.cause === 'rejected' && this.#ports.isRefused(uid)) ||
-      (ending?.cause === 'completed' && !isRunning) ||
-      (ending?.cause === 'deadline' &&
-        activeDeadlineSeconds !== undefined &&
-        (active?.ms ?? 0) >= activeDeadlineSeconds * 1000);
-    if (!isRight) throw new Violation('I-20', uid, `ends as ${ending?.cause} without a reason`);
+    if (mayEnd(history, seen.ledger, isRunning, this.#ports.isRefused(uid))) return;
+    const cause = seen.ledger.ending?.cause;
+    throw new Violation('I-20', uid, `ends as ${cause} without a reason`);
   }
 }

@@ -306,6 +306,7 @@ class Simulation {
       onTurn: (worker, next, now) => this.#invariants.turn(worker, next, now),
       onBegun: (worker, action) => this.#invariants.begun(worker, action),
       onStored: (worker, ledger) => this.#invariants.stored(worker, ledger),
+      onNotStored: (worker) => this.#invariants.notStored(worker),
       onForgotten: (worker) => this.#invariants.forgotten(worker),
     });
   }
@@ -314,7 +315,7 @@ class Simulation {
     if (this.#agent === undefined) return;
     this.#trace('AGENT DIES');
     this.#agent.die(mayHappen);
-    this.#invariants.agentDied();
+    this.#world.agentDied();
     this.#agent = undefined;
     if (this.#isOn) this.#schedule(between(this.#random, 100, 5000), () => this.#agentStarts());
   }
@@ -351,6 +352,9 @@ class Simulation {
     if (known === undefined || (known.deletion?.graceSeconds ?? Infinity) <= graceSeconds) return;
     const next: Want = { ...known, deletion: { graceSeconds, at: this.#now() } };
     this.#agent.accept(next, () => this.#invariants.acknowledged(next));
+    // Who asked for a long grace may lose patience.
+    if (this.#isCalm || graceSeconds < 30 || !chance(this.#random, 0.5)) return;
+    this.#schedule(between(this.#random, 1500, 15_000), () => this.#delete(next, 1));
   }
 
   // ---- faults ----

@@ -25,6 +25,8 @@ export type Process = {
   /** Its start was on its way when the agent died: nobody that lives knows of it. */
   readonly late: boolean;
   termMs?: number;
+  /** The agent died so soon after its SIGTERM that it may not know of it. */
+  isUnsure?: boolean;
   /** A stop of it was asked for and never reached the runtime. */
   isStopLost?: boolean;
   ended?: { readonly atMs: number; readonly exitCode: number; readonly cause: EndCause };
@@ -239,6 +241,14 @@ export class World {
       this.#blow(record, { signal: 'KILL', by: 'StopContainer' }),
     );
     return { abandon: () => over(undefined) };
+  }
+
+  /** It may not have come to note that a signal was sent, and then the grace begins anew. */
+  agentDied(): void {
+    const nowMs = this.#ports.nowMs();
+    for (const process of this.alive) {
+      if (process.termMs !== undefined && nowMs <= process.termMs + 2000) process.isUnsure = true;
+    }
   }
 
   /** A stop that the runtime never heard of, though the agent waits for its end. */
