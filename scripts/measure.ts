@@ -20,17 +20,14 @@ import {
 const ROOT = join(import.meta.dirname, '..');
 
 const HELP = `Usage: scripts/measure idle [--pods 10,30] [--minutes 5] [MACHINE]
-       scripts/measure start [--pods 5] [MACHINE]
 
 idle   memory, processor, wake-ups and disk writes of limpet while its pods run and nothing happens
-start  from the agent's start after a power cut to all pods running, beside the time that
-       "ctr run" takes for as many containers, one after the other
 
 MACHINE: [--arch amd64|arm64] [--pages 4k|16k] [--containerd 1.7|2]
   --json FILE   writes the figures there as well
 
 Bounds: private dirty memory is at most 24 MB with 10 pods, and at most 2 MB more with 30; nothing
-is written to the disk at rest; the pods are back within twice the time of "ctr run". MB is 10^6.
+is written to the disk at rest. MB is 10^6.
 `;
 
 const MAX_DIRTY_BYTES = 24e6;
@@ -192,49 +189,6 @@ async function idle(
   return rests;
 }
 
-type Back = {
-  readonly pods: number;
-  /** From the agent's start, and from the kernel's, to all pods running. */
-  readonly agentS: number;
-  readonly kernelS: number;
-  readonly aloneS: number;
-};
-
-async function start(node: VirtualNode, count: number): Promise<Back> {
-  await havePods(node, count);
-  await node.ssh('sync');
-  say('cutting the power');
-  await node.cut();
-  await node.boot({ unplugged: true });
-  await until(
-    `${count} pods run again`,
-    async () => (await podsOf(node)).filter(isReady).length,
-    (running) => running === count,
-    { timeoutMs: PODS_TIMEOUT_MS, everyMs: 300 },
-  );
-  const { stdout } = await node.ssh(
-    'cut -d" " -f1 /proc/uptime; systemctl show limpet -P ExecMainStartTimestampMonotonic',
-  );
-  const [now = 0, agentUs = 0] = stdout.trim().split('\n').map(Number);
-  say('ctr run of as many containers, one after the other');
-  const alone = await node.ssh(
-    'ctr -n k8s.io images export /root/b.tar limpet.local/busybox:1 && ' +
-      'ctr -n alone images import /root/b.tar >/dev/null && ' +
-      `a=$(cut -d" " -f1 /proc/uptime); for i in $(seq ${count}); do ` +
-      'ctr -n alone run --rm limpet.local/busybox:1 alone$i true; done; ' +
-      'echo $a $(cut -d" " -f1 /proc/uptime)',
-    { timeoutMs: 600_000 },
-  );
-  const [from = 0, to = 0] = alone.stdout.trim().split('\n').at(-1)!.split(' ').map(Number);
-  const tenths = (seconds: number) => Math.round(seconds * 10) / 10;
-  return {
-    pods: count,
-    agentS: tenths(now - agentUs / 1e6),
-    kernelS: tenths(now),
-    aloneS: tenths(to - from),
-  };
-}
-
 /** A table with a line for each figure and a column for each measurement. */
 function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) =>
@@ -306,20 +260,20 @@ async function main(): Promise<number> {
       arch: { type: 'string', default: process.arch === 'x64' ? 'amd64' : 'arm64' },
       pages: { type: 'string', default: '4k' },
       containerd: { type: 'string', default: '1.7' },
-      pods: { type: 'string' },
+      pods: { type: 'string', default: '10,30' },
       minutes: { type: 'string', default: '5' },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
     },
   });
   const [what] = positionals;
-  if (values.help === true || (what !== 'idle' && what !== 'start') || positionals.length > 1) {
+  if (values.help === true || what !== 'idle' || positionals.length > 1) {
     process.stdout.write(HELP);
     return values.help === true ? 0 : 2;
   }
   const { arch, pages, containerd } = machineOf(values);
   const minutes = Number(values.minutes);
-  const pods = (values.pods ?? (what === 'idle' ? '10,30' : '5')).split(',').map(Number);
+  const pods = values.pods.split(',').map(Number);
   if (![minutes, ...pods].every((number) => number > 0)) throw new Error('numbers are above 0');
   const build = ['--arch', arch === 'amd64' ? 'x64' : 'arm64'];
   await run(process.execPath, [join(ROOT, 'scripts/build.ts'), ...build]);
@@ -335,10 +289,7 @@ async function main(): Promise<number> {
   });
   try {
     const machine = { arch, pages, containerd, accel: node.accel };
-    return await Promise.race([
-      report(node, what, { machine, pods, minutes }, values.json),
-      interrupted,
-    ]);
+    return await Promise.race([report(node, { machine, pods, minutes }, values.json), interrupted]);
   } finally {
     await node.down();
   }
@@ -364,38 +315,16 @@ type Task = {
 
 async function report(
   node: VirtualNode,
-  what: 'idle' | 'start',
   { machine, pods, minutes }: Task,
   json: string | undefined,
 ): Promise<number> {
   await installLimpet(node);
-  const keep = async (figures: object): Promise<void> => {
-    if (json !== undefined) await writeFile(json, `${JSON.stringify(figures, undefined, 2)}\n`);
-  };
-  let bounds: readonly Bound[];
-  if (what === 'idle') {
-    const rests = await idle(node, pods, minutes);
-    process.stdout.write(restTable(rests));
-    await keep({ machine, rests });
-    bounds = boundsOf(rests);
-  } else {
-    const backs: Back[] = [];
-    for (const count of pods) backs.push(await start(node, count));
-    const row = (title: string, show: (back: Back) => string) => [title, ...backs.map(show)];
-    process.stdout.write(
-      table([
-        row('', (back) => `${back.pods} pods`),
-        row("from the agent's start to all running", ({ agentS }) => `${agentS} s`),
-        row("from the kernel's start to all running", ({ kernelS }) => `${kernelS} s`),
-        row('ctr run of as many, one after the other', ({ aloneS }) => `${aloneS} s`),
-      ]),
-    );
-    await keep({ machine, backs });
-    bounds = backs.map(({ pods: count, agentS, aloneS }) => ({
-      what: `${count} pods are back within twice the time of ctr run`,
-      holds: agentS <= 2 * aloneS,
-    }));
+  const rests = await idle(node, pods, minutes);
+  process.stdout.write(restTable(rests));
+  if (json !== undefined) {
+    await writeFile(json, `${JSON.stringify({ machine, rests }, undefined, 2)}\n`);
   }
+  const bounds = boundsOf(rests);
   process.stdout.write(`${JSON.stringify(machine)}\n`);
   for (const bound of bounds)
     process.stdout.write(`${bound.holds ? 'yes' : 'NO '}  ${bound.what}\n`);

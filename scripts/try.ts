@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { PodReport } from '../src/server/api.ts';
 import { briefly, installLimpet, podsOf, until } from './lib/install-limpet.ts';
+import { containersAlone, startTimes } from './lib/start-times.ts';
 import { tryHere } from './lib/try-here.ts';
 import { up, type Arch, type Containerd, type VirtualNode } from './lib/virtual-node.ts';
 
@@ -81,29 +82,6 @@ function check(what: string, so: boolean): void {
   if (!so) throw new Error(`not so: ${what}`);
 }
 
-/** Seconds from the kernel's start to now, and to the agent's start, on the machine's own clock. */
-async function bootTimes(node: VirtualNode): Promise<{ nowS: number; agentS: number }> {
-  const { stdout } = await node.ssh(
-    'cut -d" " -f1 /proc/uptime; systemctl show limpet -P ExecMainStartTimestampMonotonic',
-  );
-  const [now = '0', agentUs = '0'] = stdout.trim().split('\n');
-  return { nowS: Number(now), agentS: Number(agentUs) / 1e6 };
-}
-
-/** Seconds that the runtime alone takes to run as many containers, one after the other. */
-async function containersAlone(node: VirtualNode, count: number): Promise<number> {
-  const one = 'ctr -n limpet-try run --rm limpet.local/busybox:1';
-  const { stdout } = await node.ssh(
-    `ctr -n k8s.io images export /root/b.tar limpet.local/busybox:1 && ` +
-      `ctr -n limpet-try images import /root/b.tar >/dev/null && a=$(cut -d" " -f1 /proc/uptime); ` +
-      `for i in $(seq ${count}); do ${one} alone$i true; done; ` +
-      `echo $a $(cut -d" " -f1 /proc/uptime)`,
-    { timeoutMs: 300_000 },
-  );
-  const [from = 0, to = 0] = stdout.trim().split('\n').at(-1)!.split(' ').map(Number);
-  return to - from;
-}
-
 async function mainJob(node: VirtualNode): Promise<void> {
   const port = node.forwards.find(({ guest }) => guest === 8080)!.host;
   say('installing limpet on the board');
@@ -147,7 +125,6 @@ async function mainJob(node: VirtualNode): Promise<void> {
     everyMs: 2000,
     show: brief,
   });
-  const { nowS, agentS } = await bootTimes(node);
   say('$ limpet status');
   show((await node.ssh('limpet status')).stdout);
   compare(before, after);
@@ -160,10 +137,12 @@ async function mainJob(node: VirtualNode): Promise<void> {
     timeoutMs: 30_000,
   });
   check(`the web server answers on the board, at the pod's address ${ip}`, true);
+  const { agentS, allS } = await startTimes(node);
   const aloneS = await containersAlone(node, 5);
-  say(`from the agent's start to all pods running: ${(nowS - agentS).toFixed(1)} s`);
-  say(`from the kernel's start to all pods running: ${nowS.toFixed(1)} s`);
+  const against = (seconds: number) => `${seconds.toFixed(1)} s, ${(seconds / aloneS).toFixed(2)}`;
   say(`ctr run of the same 5 containers, one after the other: ${aloneS.toFixed(1)} s`);
+  say(`from the kernel's start to all pods running: ${against(allS)} times that`);
+  say(`from the agent's start to all pods running: ${against(allS - agentS)} times that`);
   say('plugging the cable in again');
   await node.plug();
   await until(
