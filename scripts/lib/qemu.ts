@@ -148,10 +148,17 @@ export async function running(pid: number, directory: string): Promise<boolean> 
 
 /** Ends a machine as a power cut does, and returns when it is gone. */
 export async function kill(pid: number, directory: string): Promise<void> {
-  while (await running(pid, directory)) {
-    process.kill(pid, 'SIGKILL');
-    await sleep(20);
-  }
+  if (!(await running(pid, directory))) return;
+  process.kill(pid, 'SIGKILL');
+  while (await isEnding(pid, directory)) await sleep(20);
+}
+
+/** Its memory goes first, and its command line with it; its files stay locked until it is a zombie. */
+async function isEnding(pid: number, directory: string): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  if (!/\) [^ZX] /.test(stat)) return false;
+  const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  return line === '' || line.includes(`${directory}/`);
 }
 
 /** Sends one command to a machine's monitor and returns what it answers. */
