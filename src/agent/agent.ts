@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { abortable } from '../base/abortable.ts';
 import { systemClock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import { createLog } from '../base/log.ts';
@@ -272,8 +273,8 @@ class Agent {
   async #storeAgain(signal: AbortSignal): Promise<void> {
     const { holds, turns } = this.#core;
     for (;;) {
+      await abortable(holds.until('store'), signal);
       await this.#base.clock.sleep(STORE_AGAIN_MS, signal);
-      if (!holds.has('store')) continue;
       // If there is room again, one of these writes succeeds or there is nothing to write.
       holds.set('store', undefined);
       turns.storeAgain();

@@ -6,6 +6,8 @@ export type HoldOwner = 'runtime' | 'store';
 export class Holds {
   readonly #holds = new Map<HoldOwner, Hold>();
   readonly #onChange: (hold: Hold | undefined) => void;
+  /** Who waits for a hold to come. */
+  readonly #waiters = new Map<HoldOwner, PromiseWithResolvers<void>>();
 
   constructor(onChange: (hold: Hold | undefined) => void) {
     this.#onChange = onChange;
@@ -15,8 +17,12 @@ export class Holds {
     return this.#holds.values().next().value;
   }
 
-  has(owner: HoldOwner): boolean {
-    return this.#holds.has(owner);
+  /** Resolves when this owner has a hold. */
+  until(owner: HoldOwner): Promise<void> {
+    if (this.#holds.has(owner)) return Promise.resolve();
+    const waiter = this.#waiters.get(owner) ?? Promise.withResolvers<void>();
+    this.#waiters.set(owner, waiter);
+    return waiter.promise;
   }
 
   set(owner: HoldOwner, hold: Hold | undefined): void {
@@ -25,7 +31,11 @@ export class Holds {
       return;
     }
     if (hold === undefined) this.#holds.delete(owner);
-    else this.#holds.set(owner, hold);
+    else {
+      this.#holds.set(owner, hold);
+      this.#waiters.get(owner)?.resolve();
+      this.#waiters.delete(owner);
+    }
     this.#onChange(this.current);
   }
 }

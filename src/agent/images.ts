@@ -4,6 +4,7 @@
  */
 import type { Fault } from '../base/failure.ts';
 import { Failure, faultOf } from '../base/failure.ts';
+import { abortable } from '../base/abortable.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Image, ImageService } from '../kube/cri.ts';
 import type { PullPolicy } from '../kube/pod.ts';
@@ -145,15 +146,5 @@ function pullFailure(name: string, fault: Fault): Failure {
   return new Failure(invalid ? 'InvalidArgument' : fault.code, fault.message, {
     reason: invalid ? REASON.invalidImageName : REASON.errImagePull,
     cause: name,
-  });
-}
-
-/** `promise`, or the signal's reason as soon as it is aborted. */
-function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason as Error);
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
 }
