@@ -49,7 +49,11 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     (m) => log.warn(m),
   );
   let floorMs = BUILT_WALL_MS;
-  const clock = systemClock(bootId(), () => floorMs);
+  const clock = systemClock(
+    bootId(),
+    () => floorMs,
+    () => libc?.clockIsSynchronized() === true,
+  );
   const { nativeBinding, rootDirectory } = options;
   try {
     mkdirSync(rootDirectory, { recursive: true, mode: 0o750 });
