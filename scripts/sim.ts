@@ -84,8 +84,10 @@ function trace(seed: number, steps: number): number {
 
 function number(name: string, text: string): number {
   const value = Number(text);
-  if (Number.isSafeInteger(value) && value > 0) return value;
-  throw new Error(`--${name} ${text}: must be a whole number above 0`);
+  // Any number is a seed.
+  const least = name === 'from' ? 0 : 1;
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+  throw new Error(`--${name} ${text}: must be a whole number from ${least} on`);
 }
 
 /** Seeds that once failed: the first number of each line. */

@@ -1,5 +1,6 @@
 /** The command line: finds the command, hands it the world, turns its end into an exit code. */
 import { systemClock } from './base/clock.ts';
+import { Failure } from './base/failure.ts';
 import { VERSION } from './base/version.ts';
 import { nearest } from './command/arguments.ts';
 import type { Io } from './command/command.ts';
@@ -104,6 +105,10 @@ async function start(): Promise<number> {
         [`limpet: ${error.message}`, ...error.lines.map((line) => `  ${line}`), ''].join('\n'),
       );
       return error.exitCode;
+    }
+    if (error instanceof Failure) {
+      io.err(`limpet: ${error.message}\n`);
+      return EXIT.failed;
     }
     // A bug, not a mistake of the user: the trace is what helps.
     const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);

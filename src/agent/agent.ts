@@ -12,6 +12,7 @@ import { systemRandom } from '../base/random.ts';
 import { BUILT_WALL_MS } from '../base/version.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { Pod } from '../kube/pod.ts';
+import { fileFailure } from '../linux/files.ts';
 import { openLibc } from '../linux/libc.ts';
 import { createNotifier } from '../linux/notify.ts';
 import { bootId } from '../linux/proc.ts';
@@ -49,9 +50,17 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     (m) => log.warn(m),
   );
   let floorMs = BUILT_WALL_MS;
-  const clock = systemClock(bootId(), () => floorMs);
-  mkdirSync(options.rootDirectory, { recursive: true, mode: 0o750 });
+  const clock = systemClock(
+    bootId(),
+    () => floorMs,
+    () => libc?.clockIsSynchronized() === true,
+  );
   const { nativeBinding, rootDirectory } = options;
+  try {
+    mkdirSync(rootDirectory, { recursive: true, mode: 0o750 });
+  } catch (error) {
+    throw fileFailure('make the directory', rootDirectory, error);
+  }
   const store = stack.use(
     openStore(rootDirectory, {
       clock,

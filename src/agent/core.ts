@@ -21,6 +21,7 @@ import { createNodeCgroup } from './node-cgroup.ts';
 import type { AgentOptions } from './options.ts';
 import type { PodPaths } from './pod-files.ts';
 import { pullRecords } from './pull-records.ts';
+import { bringUpToDate } from './report.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
 
@@ -93,7 +94,11 @@ export function createCore(
     lookSeq: () => looks.seq,
     onEvent,
     onDone: (worker) => desired.forget(worker),
-    onTurn: () => memory.worked(),
+    onTurn: (workers) => {
+      memory.worked();
+      // Now, and not when somebody asks: conditions bear the time at which they changed.
+      for (const worker of workers) bringUpToDate(worker, clock.now());
+    },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });
   const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };

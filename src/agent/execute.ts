@@ -229,7 +229,7 @@ function worded(reason: string): (error: unknown) => never {
   };
 }
 
-/** Adds to an ended container what it wrote into its termination message file. */
+/** Adds to what the runtime says of an ended container what that one wrote itself. */
 export async function withLastWords(
   paths: PodPaths,
   worker: Worker | undefined,
@@ -238,5 +238,6 @@ export async function withLastWords(
   const container = containerOf(worker, ended.name);
   if (worker === undefined || container === undefined) return ended;
   const words = await terminationMessage(paths, worker.want.pod, container, ended);
-  return words === '' ? ended : { ...ended, message: words };
+  if (words === '') return ended;
+  return { ...ended, message: ended.message === '' ? words : `${ended.message}: ${words}` };
 }

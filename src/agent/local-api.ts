@@ -40,7 +40,13 @@ export function createLocalApi(context: LocalApiOptions): LocalApi {
     events: (filter) => ({ kind: 'EventList', items: store.events(filter) }),
     apply: async (manifest) => {
       const { pods: parsed, problems } = await readManifest(manifest);
-      if (problems.length > 0) throw invalid(problems.map((p) => formatProblem(FILE, p)));
+      if (problems.length > 0) {
+        tellOfRefusal(
+          context,
+          problems.map((p) => formatProblem(undefined, p)),
+        );
+        throw invalid(problems.map((p) => formatProblem(FILE, p)));
+      }
       const stored = [...turns.workers.values()].map(({ want }) => ({
         pod: want.pod,
         source: want.source,
@@ -51,7 +57,10 @@ export function createLocalApi(context: LocalApiOptions): LocalApi {
         uuid: () => context.random.uuid(),
         createdAt: rfc3339OfMs(clock.now().wallMs),
       });
-      if (!decision.ok) throw invalid(decision.problems);
+      if (!decision.ok) {
+        tellOfRefusal(context, decision.problems);
+        throw invalid(decision.problems);
+      }
       const added = decision.items.filter(({ action }) => action !== 'unchanged');
       const replaced = added.flatMap(({ replaces }) => turns.workers.get(replaces ?? '') ?? []);
       durably(() =>
@@ -104,6 +113,17 @@ function invalid(problems: readonly string[]): ApiError {
   const message = `the manifest has ${many}; nothing was changed`;
   return new ApiError(422, { reason: 'Invalid', message, problems });
 }
+
+/** Events of what was refused, for who looks later or stands elsewhere. */
+function tellOfRefusal({ store, clock }: LocalApiOptions, problems: readonly string[]): void {
+  for (const message of problems.slice(0, MAX_PROBLEM_EVENTS)) {
+    const object = { kind: 'Manifest', name: 'apply' } as const;
+    const event = { type: 'Warning', reason: 'InvalidManifest', message, object } as const;
+    store.recordEvent(event, clock.now());
+  }
+}
+
+const MAX_PROBLEM_EVENTS = 10;
 
 function durably(write: () => void): void {
   try {

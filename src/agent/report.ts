@@ -1,21 +1,29 @@
 /** What the local socket and `limpet status` tell of the pods. */
+import type { PodStatus } from '../kube/pod.ts';
 import type { PodList, PodReport } from '../server/api.ts';
 import type { Now } from '../pod/model.ts';
 import { statusOf, summaryOf } from '../pod/status.ts';
 import type { Worker } from './turns.ts';
 
-/** The report of one pod, with its status brought up to date. */
-export function reportOf(worker: Worker, now: Now, hostIP: string | undefined): PodReport {
+/** Brings the status of a pod up to date. */
+export function bringUpToDate(worker: Worker, now: Now, hostIP?: string): PodStatus {
   const { want, seen } = worker;
   const facts = hostIP === undefined ? {} : { hostIP };
   worker.status = statusOf(want, seen, now, facts, worker.status);
+  return worker.status;
+}
+
+/** The report of one pod, with its status brought up to date. */
+export function reportOf(worker: Worker, now: Now, hostIP: string | undefined): PodReport {
+  const status = bringUpToDate(worker, now, hostIP);
+  const { want } = worker;
   return {
     kind: 'PodReport',
     pod: want.pod,
     source: want.source,
-    status: worker.status,
+    status,
     deleting: want.deletion !== undefined,
-    summary: summaryOf(want, worker.status),
+    summary: summaryOf(want, status),
   };
 }
 

@@ -6,7 +6,7 @@
 /** One reading of the clocks. `monoMs` counts from boot and is shared by all processes of it. */
 export type Now = {
   readonly monoMs: number;
-  /** Milliseconds since 1970, never below the stored time floor. */
+  /** Milliseconds since 1970, never below the time floor unless somebody set the clock. */
   readonly wallMs: number;
   /** The kernel's boot id: tells whether `monoMs` of a stored stamp still means anything. */
   readonly boot: string;
@@ -37,14 +37,32 @@ export function sinceMs(stamp: Stamp, now: Now): number {
   return Math.max(0, now.monoMs, now.wallMs - stamp.wallMs);
 }
 
-/** The real clocks. `floorMs` is the earliest wall time that can be true (see the time floor). */
-export function systemClock(boot: string, floorMs: () => number): Clock {
+/**
+ * The real clocks. `floorMs` is the time floor: the earliest wall time that can be true on a board
+ * that has lost its clock. From there time goes on as the monotonic clock does. Once somebody has
+ * set the clock (it jumped while we ran, or the kernel says that it `isSynchronized`) it is
+ * believed, whatever it says: a clock that was far ahead for a while must not count for ever.
+ */
+export function systemClock(
+  boot: string,
+  floorMs: () => number,
+  isSynchronized: () => boolean = () => false,
+): Clock {
+  const start = { monoMs: monotonicMs(), dateMs: Date.now() };
+  let isSet = false;
+  const wallMs = (monoMs: number): number => {
+    const dateMs = Date.now();
+    const ranMs = monoMs - start.monoMs;
+    const heldMs = floorMs() + ranMs;
+    if (dateMs >= heldMs || isSet) return dateMs;
+    isSet = Math.abs(dateMs - start.dateMs - ranMs) > JUMP_MS || isSynchronized();
+    return isSet ? dateMs : heldMs;
+  };
   return {
-    now: () => ({
-      monoMs: Math.floor(Number(process.hrtime.bigint() / 1_000_000n)),
-      wallMs: Math.max(Date.now(), floorMs()),
-      boot,
-    }),
+    now: () => {
+      const monoMs = monotonicMs();
+      return { monoMs, wallMs: wallMs(monoMs), boot };
+    },
     sleep: (ms, signal) =>
       new Promise<void>((resolve, reject) => {
         if (signal.aborted) return reject(signal.reason as Error);
@@ -60,7 +78,7 @@ export function systemClock(boot: string, floorMs: () => number): Clock {
       }),
     at: (monoMs, run) => {
       // setTimeout takes 31 bits of milliseconds; what is farther away is asked for again.
-      const delay = () => Math.max(0, monoMs - Number(process.hrtime.bigint() / 1_000_000n));
+      const delay = () => Math.max(0, monoMs - monotonicMs());
       let timer: NodeJS.Timeout;
       const arm = () => {
         const left = delay();
@@ -72,5 +90,12 @@ export function systemClock(boot: string, floorMs: () => number): Clock {
     soon: (run) => void setImmediate(run),
   };
 }
+
+function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}
+
+/** The clocks do not drift apart: both are slewed alike. */
+const JUMP_MS = 2000;
 
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;

@@ -24,6 +24,8 @@ export const LIMITS = {
   /** Events kept for one pod. */
   eventsPerPod: 50,
   terminationMessageBytes: 4096,
+  /** Of all containers of a pod together, in equal shares. */
+  podTerminationMessageBytes: 12 * 1024,
   terminationLogBytes: 2048,
   terminationLogLines: 80,
 } as const;

@@ -49,7 +49,8 @@ taken or refused on its own.`,
       } catch (error) {
         if (!(error instanceof CommandFailed) || error.exitCode === EXIT.unreachable) throw error;
         io.err(`limpet: ${shown(file)}: ${error.message}\n`);
-        io.err(error.lines.map((line) => `  ${line}\n`).join(''));
+        const named = error.lines.map((line) => line.replace(/^manifest(?=:)/, shown(file)));
+        io.err(named.map((line) => `  ${line}\n`).join(''));
         worst = EXIT.failed;
       }
     }

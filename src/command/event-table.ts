@@ -7,12 +7,10 @@ export function eventTable(
   nowMs: number,
   columns: { readonly object: boolean },
 ): string {
-  const rows = items
-    .toSorted((a, b) => a.lastWallMs - b.lastWallMs)
-    .map((event) => {
-      const row = [seen(event, nowMs), event.type, event.reason, event.message];
-      return columns.object ? [...row.slice(0, 3), objectOf(event), event.message] : row;
-    });
+  const rows = items.map((event) => {
+    const row = [seen(event, nowMs), event.type, event.reason, event.message];
+    return columns.object ? [...row.slice(0, 3), objectOf(event), event.message] : row;
+  });
   const head = columns.object
     ? ['LAST SEEN', 'TYPE', 'REASON', 'OBJECT', 'MESSAGE']
     : ['LAST SEEN', 'TYPE', 'REASON', 'MESSAGE'];

@@ -13,7 +13,7 @@ export type EventRecord = {
 export type EventObject = {
   readonly kind: 'Pod' | 'Node' | 'Manifest';
   readonly namespace?: string;
-  /** Of a manifest: the path of the file. */
+  /** Of a manifest: the path of the file, or `apply`. */
   readonly name: string;
   readonly uid?: string;
   /** `spec.containers{web}` */

@@ -12,7 +12,10 @@ export type FieldTable = {
   readonly carried: readonly string[];
   readonly dropped: readonly string[];
   readonly later: readonly string[];
-  /** Values of `later` fields that ask for nothing, beside null, false, 0 and what is empty. */
+  /**
+   * Values that ask for nothing, of `later` fields for which they are not just null, false, 0 and
+   * what is empty.
+   */
   readonly harmless: Readonly<Record<string, readonly (string | boolean)[]>>;
 };
 

@@ -85,11 +85,15 @@ function checkField(
     const remedy = suggest(table, name);
     return report.add(path, `${table.type} has no such field`, { remedy });
   }
-  if (table.type === 'Volume' ? node.value === null : isEmpty(node)) return;
   const { value } = node;
-  const allowed: readonly unknown[] = table.harmless[name] ?? [];
-  if (allowed.includes(value)) return;
-  notCarriedOut(report, path, name);
+  const allowed: readonly unknown[] | undefined = table.harmless[name];
+  const asksForNothing =
+    table.type === 'Volume'
+      ? value === null
+      : allowed === undefined
+        ? isEmpty(node)
+        : value === null || value === '' || allowed.includes(value);
+  if (!asksForNothing) notCarriedOut(report, path, name);
 }
 
 /** The problem of a field, or of a value of it, that limpet has no code for. */

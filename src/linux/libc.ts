@@ -11,12 +11,18 @@ const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
+/** `struct timex` on 64-bit systems. */
+const TIMEX_BYTES = 208;
+/** The state of a clock that nobody keeps right. */
+const TIME_ERROR = 5;
 /** Bytes of `sun_path` in `sockaddr_un`. */
 const MAX_PATH_BYTES = 108;
 
 export type Libc = {
   /** Gives free memory of the C heap back to the kernel. */
   trimHeap(): void;
+  /** adjtimex: whether an NTP client has set the kernel's clock and keeps it right. */
+  clockIsSynchronized(): boolean;
   /**
    * Sends one datagram to a unix socket; an address that starts with `@` is an abstract one.
    * False when nobody took it.
@@ -37,6 +43,7 @@ export function openLibc(): Libc | undefined {
 
 function bind(ffi: Ffi): Libc {
   const { functions } = ffi.dlopen('libc.so.6', {
+    adjtimex: { return: 'int32', arguments: ['buffer'] },
     malloc_trim: { return: 'int32', arguments: ['uint64'] },
     socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
     sendto: {
@@ -46,6 +53,10 @@ function bind(ffi: Ffi): Libc {
   });
   return {
     trimHeap: () => void functions.malloc_trim(0n),
+    clockIsSynchronized() {
+      const state = functions.adjtimex(Buffer.alloc(TIMEX_BYTES));
+      return state >= 0 && state !== TIME_ERROR;
+    },
     sendDatagram(address, data) {
       const to = socketAddress(address);
       if (to === undefined) return false;

@@ -92,11 +92,13 @@ function ended(action: Action, result: ActionResult, add: Add): void {
         `UnmountVolume.TearDown failed for volume "${action.volume.name}": ${message}`,
       );
     case 'PullImage':
-      return add(
+      if (reason === REASON.errImageNeverPull) return add('Warning', reason, message);
+      add(
         'Warning',
         REASON.failed,
         `Failed to pull image "${action.image}": ${message} (${reason ?? REASON.errImagePull})`,
       );
+      return add('Normal', REASON.backOff, `Back-off pulling image "${action.image}"`);
     case 'RunPodSandbox':
       return add(
         'Warning',
@@ -127,9 +129,6 @@ function ledgerEvents(
   const { reason, message } = is.outcome;
   if (reason === REASON.nodePowerLoss || reason === REASON.containerStatusUnknown) {
     add('Warning', reason, message ?? '', name);
-  }
-  if (reason === 'StartError' || reason === 'ContainerCannotRun') {
-    add('Warning', REASON.failed, `Error: ${message ?? reason}`, name);
   }
   const role = roleOf(want, name);
   const again = role !== undefined && restarts(policyOf(want, role), is.outcome);

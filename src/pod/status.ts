@@ -8,6 +8,7 @@ import type {
   PodPhase,
   PodStatus,
 } from '../kube/pod.ts';
+import { LIMITS } from '../base/limits.ts';
 import { qosClass } from '../kube/qos.ts';
 import { REASON } from '../kube/reason.ts';
 import type { Now, Outcome, Seen, Want } from './model.ts';
@@ -20,6 +21,7 @@ import {
   ofAttempt,
   policyOf,
   restarts,
+  roleOfInit,
 } from './seen.ts';
 import type { Role } from './seen.ts';
 
@@ -43,14 +45,12 @@ export function statusOf(
   const sandbox = currentSandbox(seen);
   const attempt = sandbox?.attempt ?? ledger.sandboxAttempt;
   const passed = initWasPassed(want, ledger, attempt);
+  const shown = (c: Container, role: Role) =>
+    withShareOfMessages(want, containerStatus(want, seen, c, role, now));
   const initContainerStatuses = rejected
     ? []
-    : spec.initContainers.map((c) =>
-        containerStatus(want, seen, c, c.restartPolicy === 'Always' ? 'sidecar' : 'init', now),
-      );
-  const containerStatuses = rejected
-    ? []
-    : spec.containers.map((c) => containerStatus(want, seen, c, 'main', now));
+    : spec.initContainers.map((c) => shown(c, roleOfInit(c)));
+  const containerStatuses = rejected ? [] : spec.containers.map((c) => shown(c, 'main'));
   const initialized =
     passed ||
     spec.initContainers.every((c, i) =>
@@ -124,7 +124,9 @@ function containerStatus(
     ? { running: { startedAt: rfc3339(found.startedAt) } }
     : outcome !== undefined && !isWaitingAgain(want, seen, role, outcome)
       ? { terminated: terminated(outcome) }
-      : { waiting: waitingOf(want, seen, container, role, now) };
+      : isOverWithout(want, seen, role)
+        ? { terminated: NOT_LOCATED }
+        : { waiting: waitingOf(want, seen, container, role, now) };
   const lastState =
     state.waiting !== undefined && outcome !== undefined
       ? { terminated: terminated(outcome) }
@@ -144,6 +146,28 @@ function containerStatus(
   };
 }
 
+/** As the kubelet does it, the messages of a pod have their limit in equal shares. */
+function withShareOfMessages(want: Want, status: ContainerStatus): ContainerStatus {
+  const { initContainers, containers } = want.pod.spec;
+  const maxBytes = Math.floor(
+    LIMITS.podTerminationMessageBytes / (initContainers.length + containers.length),
+  );
+  const cut = (state: ContainerState): ContainerState => {
+    const message = state.terminated?.message;
+    if (state.terminated === undefined || message === undefined) return state;
+    return { terminated: { ...state.terminated, message: firstBytes(message, maxBytes) } };
+  };
+  return { ...status, state: cut(status.state), lastState: cut(status.lastState) };
+}
+
+/** The characters that have room in so many bytes of UTF-8. */
+function firstBytes(text: string, maxBytes: number): string {
+  // No character has more than three bytes for each of its UTF-16 units.
+  if (text.length * 3 <= maxBytes) return text;
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(maxBytes));
+  return text.slice(0, read);
+}
+
 /** Whether an ended container is shown as waiting for its next start. */
 function isWaitingAgain(want: Want, seen: Seen, role: Role, outcome: Outcome): boolean {
   const { ledger } = seen;
@@ -151,6 +175,27 @@ function isWaitingAgain(want: Want, seen: Seen, role: Role, outcome: Outcome): b
   if (role === 'init' && outcome.exitCode === 0) return false;
   return restarts(policyOf(want, role), outcome);
 }
+
+/**
+ * A pod that is over has nothing that waits: like the kubelet, a main container that never ran is
+ * shown as one whose end is not known, unless the init containers never let it begin.
+ */
+function isOverWithout(want: Want, { ledger }: Seen, role: Role): boolean {
+  if (ledger.terminal === undefined || role !== 'main') return false;
+  const { sandboxAttempt } = ledger;
+  return (
+    initWasPassed(want, ledger, sandboxAttempt) ||
+    want.pod.spec.initContainers.every(
+      (c) => c.restartPolicy === 'Always' || initIsDone(want, ledger, c.name, sandboxAttempt),
+    )
+  );
+}
+
+const NOT_LOCATED: ContainerStateTerminated = {
+  exitCode: 137,
+  reason: REASON.containerStatusUnknown,
+  message: 'The container could not be located when the pod was terminated',
+};
 
 function terminated(outcome: Outcome): ContainerStateTerminated {
   const { exitCode, reason, message, startedAt, finishedAt, containerID } = outcome;
@@ -256,22 +301,25 @@ function conditionsOf(
 
 /** What `kubectl get pods` shows in its column STATUS. */
 export function summaryOf(want: Want, status: PodStatus): string {
-  const { spec } = want.pod;
-  let summary: string = status.reason ?? status.phase;
-  const init = initSummary(spec.initContainers, status);
-  if (status.phase === 'Pending' || status.phase === 'Running') {
-    if (want.deletion !== undefined) return 'Terminating';
-    if (init !== undefined) return init;
-  }
+  if (want.deletion !== undefined) return 'Terminating';
+  const over = status.phase === 'Succeeded' || status.phase === 'Failed';
+  if (over && status.reason !== undefined) return status.reason;
+  const init = initSummary(want.pod.spec.initContainers, status);
+  if (init !== undefined) return init;
+  if (status.reason !== undefined) return status.reason;
+  let summary: string = status.phase;
   let running = false;
   for (const { state, ready } of status.containerStatuses.toReversed()) {
     if (state.waiting !== undefined) summary = state.waiting.reason;
     else if (state.terminated !== undefined) summary = state.terminated.reason;
     else if (ready) running = true;
   }
-  if (summary === 'Completed' && running) summary = 'Running';
-  if (status.reason !== undefined) summary = status.reason;
-  return want.deletion === undefined ? summary : 'Terminating';
+  if (summary !== 'Completed' || !running) return summary;
+  return isTrue(status, 'Ready') ? 'Running' : 'NotReady';
+}
+
+function isTrue(status: PodStatus, type: string): boolean {
+  return status.conditions.find((c) => c.type === type)?.status === 'True';
 }
 
 function initSummary(init: readonly Container[], status: PodStatus): string | undefined {
@@ -288,8 +336,7 @@ function initSummary(init: readonly Container[], status: PodStatus): string | un
     ) {
       return `Init:${reason}`;
     }
-    const done = status.conditions.find((c) => c.type === 'Initialized')?.status === 'True';
-    return done ? undefined : `Init:${index}/${init.length}`;
+    return isTrue(status, 'Initialized') ? undefined : `Init:${index}/${init.length}`;
   }
   return undefined;
 }

@@ -8,7 +8,8 @@
  *   (`previous`): a card that lost a block must not end what runs.
  * - A file's pods end when the file has been gone for a moment, as editors replace files.
  * - A directory that can't be read is no news: no pod ends because of it.
- * - One bad file does not touch the others.
+ * - One bad file does not touch the others, and a pod that two files have stays that of the file
+ *   that had it first.
  *
  * Changes are told by inotify. A rescan every 20 s, like the kubelet's, finds what inotify can't
  * see (a file behind a link, a mount over the directory); it reads nothing that did not change.
@@ -75,6 +76,8 @@ type Directory = {
   readonly options: ManifestOptions;
   readonly quietMs: number;
   readonly files: Map<string, FileState>;
+  /** Which file each pod is taken from, by namespace and name. */
+  owners: ReadonlyMap<string, string>;
   /** Names as last listed. */
   names: readonly string[];
   listedMark: string | undefined;
@@ -92,11 +95,13 @@ type Directory = {
 export async function watchManifests(path: string, options: ManifestOptions): Promise<void> {
   const { clock, log, signal } = options;
   const rescanMs = options.rescanMs ?? RESCAN_MS;
+  const files = previousFiles(path, options.previous ?? []);
   const directory: Directory = {
     path,
     options,
     quietMs: options.quietMs ?? QUIET_MS,
-    files: previousFiles(path, options.previous ?? []),
+    files,
+    owners: ownersOf(files, new Map()),
     names: [],
     listedMark: undefined,
     problem: undefined,
@@ -276,7 +281,7 @@ function tell(directory: Directory): void {
   const { pods, errors } = result;
   // Before the first good look there is only something to say if the directory is the trouble.
   if (!synced && directory.problem === undefined) return;
-  const uids = pods.map(({ metadata }) => `${metadata.namespace}/${metadata.name}/${metadata.uid}`);
+  const uids = pods.map((pod) => `${fullName(pod)}/${pod.metadata.uid}`);
   const told = JSON.stringify([synced, uids, errors]);
   if (told === directory.told) return;
   directory.told = told;
@@ -300,18 +305,17 @@ function tell(directory: Directory): void {
   }
 }
 
-function compose({ path, files, problem, synced }: Directory): ManifestsResult {
+function compose(directory: Directory): ManifestsResult {
+  const { path, files, problem, synced } = directory;
   const errors: ManifestError[] = problem === undefined ? [] : [{ path, message: problem }];
-  const owners = new Map<string, string>();
+  directory.owners = ownersOf(files, directory.owners);
   const pods: Pod[] = [];
-  const byName = [...files].sort(([a], [b]) => (a < b ? -1 : 1));
-  for (const [name, file] of byName) {
+  for (const [name, file] of byName(files)) {
     for (const message of file.messages) errors.push({ path: join(path, name), message });
     for (const pod of file.pods) {
-      const full = `${pod.metadata.namespace}/${pod.metadata.name}`;
-      const owner = owners.get(full);
-      owners.set(full, owner ?? name);
-      if (owner === undefined) pods.push(pod);
+      const full = fullName(pod);
+      const owner = directory.owners.get(full)!;
+      if (owner === name) pods.push(pod);
       else {
         const message = `the pod ${full} is already in ${join(path, owner)}; remove one of them`;
         errors.push({ path: join(path, name), message });
@@ -319,4 +323,29 @@ function compose({ path, files, problem, synced }: Directory): ManifestsResult {
     }
   }
   return { synced, pods, errors };
+}
+
+type Files = ReadonlyMap<string, FileState>;
+
+/**
+ * The file that each pod is taken from: the one that had it `before`, so that a copy never ends
+ * what runs, else the first by name.
+ */
+function ownersOf(files: Files, before: ReadonlyMap<string, string>): Map<string, string> {
+  const owners = new Map<string, string>();
+  for (const [name, file] of byName(files)) {
+    for (const pod of file.pods) {
+      const full = fullName(pod);
+      if (!owners.has(full) || before.get(full) === name) owners.set(full, name);
+    }
+  }
+  return owners;
+}
+
+function byName(files: Files): readonly (readonly [string, FileState])[] {
+  return [...files].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function fullName({ metadata }: Pod): string {
+  return `${metadata.namespace}/${metadata.name}`;
 }

@@ -107,10 +107,12 @@ export class Recorder {
     }
     for (const [identity, record] of this.#pending) {
       if (matches(record.object, filter)) {
-        found.set(identity, merged(found.get(identity), record));
+        const old = found.get(identity);
+        found.delete(identity);
+        found.set(identity, merged(old, record));
       }
     }
-    return [...found.values()].sort((a, b) => a.lastWallMs - b.lastWallMs);
+    return [...found.values()];
   }
 
   /** Writes what is pending; on a failure it stays pending and goes with the next batch. */
@@ -133,12 +135,12 @@ export class Recorder {
   }
 
   #write(records: readonly EventRecord[]): void {
-    const { find, update, insert, trimPod, trim } = this.#statements;
+    const { find, again, insert, trimPod, trim } = this.#statements;
     for (const record of records) {
       const row = rowOf(record);
       const old = find.get(row);
       if (old === undefined) insert.run(row);
-      else update.run(row.last_ms, row.count, old.id);
+      else again.run(row.last_ms, row.count, old.id);
     }
     for (const uid of new Set(records.map(({ object }) => object.uid ?? ''))) {
       if (uid !== '') trimPod.run(uid, LIMITS.eventsPerPod);
@@ -158,14 +160,16 @@ type NewRow = Omit<Row, 'id'> & { readonly identity: number };
 
 function prepare(database: Sqlite) {
   return {
-    all: database.prepare<[], Row>('SELECT * FROM events ORDER BY last_ms, id'),
+    // In the order in which they happened last. Times can't tell: the clock may have been set.
+    all: database.prepare<[], Row>('SELECT * FROM events ORDER BY id'),
     find: database.prepare<[NewRow], { id: number }>(
       `SELECT id FROM events WHERE identity = @identity AND kind = @kind AND name = @name
          AND namespace = @namespace AND uid = @uid AND field_path = @field_path
          AND type = @type AND reason = @reason AND message = @message`,
     ),
-    update: database.prepare<[number, number, number]>(
-      'UPDATE events SET last_ms = ?, count = count + ? WHERE id = ?',
+    again: database.prepare<[number, number, number]>(
+      `UPDATE events SET id = (SELECT max(id) + 1 FROM events), last_ms = ?, count = count + ?
+       WHERE id = ?`,
     ),
     insert: database.prepare<[NewRow]>(
       `INSERT INTO events (identity, kind, namespace, name, uid, field_path, type, reason,
@@ -175,11 +179,11 @@ function prepare(database: Sqlite) {
     ),
     trimPod: database.prepare<[string, number]>(
       `DELETE FROM events WHERE id IN
-         (SELECT id FROM events WHERE uid = ? ORDER BY last_ms DESC, id DESC LIMIT -1 OFFSET ?)`,
+         (SELECT id FROM events WHERE uid = ? ORDER BY id DESC LIMIT -1 OFFSET ?)`,
     ),
     trim: database.prepare<[number]>(
       `DELETE FROM events WHERE id IN
-         (SELECT id FROM events ORDER BY last_ms DESC, id DESC LIMIT -1 OFFSET ?)`,
+         (SELECT id FROM events ORDER BY id DESC LIMIT -1 OFFSET ?)`,
     ),
   };
 }

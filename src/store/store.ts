@@ -187,7 +187,7 @@ export class Store {
     this.#wantBackup();
   }
 
-  /** The newest wall time that was ever stored, in ms since 1970; 0 if none was. */
+  /** The newest wall time that is stored, in ms since 1970; 0 if none is. */
   timeFloor(): number {
     return this.#floorMs;
   }
@@ -255,9 +255,13 @@ export class Store {
 
   /** Runs `body` in a transaction. `last`: the reserve may be used up for it. */
   #write<T>(what: string, last: boolean, body: (wallMs: number) => T): T {
-    const { database, clock, reserve, path } = this.#parts;
-    const wallMs = Math.max(this.#floorMs, clock.now().wallMs);
-    const commit = database.transaction(() => body(wallMs)).immediate;
+    const { database, tables, clock, reserve, path } = this.#parts;
+    const { wallMs } = clock.now();
+    const commit = database.transaction(() => {
+      // The agent's clock holds to the floor, so it is only below when somebody has set it.
+      if (wallMs < this.#floorMs) tables.lowerTimeFloor(wallMs);
+      return body(wallMs);
+    }).immediate;
     return this.#try(what, () => {
       let result: T;
       try {

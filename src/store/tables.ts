@@ -50,6 +50,9 @@ export function prepareTables(database: Sqlite) {
                 coalesce((SELECT max(wall_ms) FROM ledgers), 0)) AS newest`,
   );
 
+  const lowerPods = sql<[number, number]>('UPDATE pods SET wall_ms = ? WHERE wall_ms > ?');
+  const lowerLedgers = sql<[number, number]>('UPDATE ledgers SET wall_ms = ? WHERE wall_ms > ?');
+
   const meta = prepareMeta(database);
   return {
     podRows: () => podRows.all(),
@@ -87,6 +90,12 @@ export function prepareTables(database: Sqlite) {
     timeFloor: () => Math.max(newest.get()!.newest, Number(meta.meta(TIME_FLOOR) ?? 0) || 0),
     /** Needed only where a write leaves no row behind that bears the time. */
     setTimeFloor: (wallMs: number) => meta.setMeta(TIME_FLOOR, String(wallMs)),
+    /** Makes `wallMs` the newest time there is: those that are later were of a wrong clock. */
+    lowerTimeFloor: (wallMs: number) => {
+      lowerPods.run(wallMs, wallMs);
+      lowerLedgers.run(wallMs, wallMs);
+      meta.setMeta(TIME_FLOOR, String(wallMs));
+    },
   };
 }
 

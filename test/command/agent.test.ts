@@ -119,7 +119,7 @@ test('apply sends each file, and one bad file does not keep the others back', as
   assert.equal(done.out, 'pod/web created\npod/web created\n');
   assert.deepEqual(served.canned.manifests, ['kind: Pod # a\n', 'kind: Pod # stdin\n']);
 
-  const problems = ['spec.containers[0].image: is missing', 'spec.foo: is not known'];
+  const problems = ['spec.containers[0].image: is missing', 'manifest:7: spec.foo: is not known'];
   served.canned.applyError = new ApiError(400, {
     reason: 'Invalid',
     message: '2 problems',
@@ -129,7 +129,8 @@ test('apply sends each file, and one bad file does not keep the others back', as
   assert.equal(mixed.code, 1);
   assert.equal(mixed.out, 'pod/web created\n');
   assert.ok(mixed.err.includes(file));
-  for (const problem of problems) assert.ok(mixed.err.includes(`  ${problem}\n`), mixed.err);
+  assert.ok(mixed.err.includes(`  ${problems[0]}\n`), mixed.err);
+  assert.ok(mixed.err.includes(`  ${file}:7: spec.foo: is not known\n`), mixed.err);
 
   const large = join(base, 'large');
   await writeFile(large, Buffer.alloc(LIMITS.manifestBytes + 1, 0x61));

@@ -62,3 +62,10 @@ test('a mistake on the command line ends with 2 and says what was meant', async 
     assert.equal(out, '');
   }
 });
+
+test('an agent that cannot start says why, without a trace', async () => {
+  const { code, out, err } = await limpet(['run', '--root-dir=/dev/null/limpet']);
+  assert.deepEqual([code, out], [1, '']);
+  assert.match(err, /^limpet: can't make the directory \/dev\/null\/limpet: ENOTDIR[^\n]*\n$/m);
+  assert.doesNotMatch(err, /unexpected|\n    at /);
+});

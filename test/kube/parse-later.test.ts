@@ -22,6 +22,7 @@ const LATER: readonly [string, string, string][] = [
   ['spec', 'overhead: {cpu: 1}', 'spec.overhead'],
   ['spec', 'setHostnameAsFQDN: true', 'spec.setHostnameAsFQDN'],
   ['spec', 'hostUsers: "x"', 'spec.hostUsers'],
+  ['spec', 'hostUsers: false', 'spec.hostUsers'],
   ['spec', 'schedulingGates: [{name: x}]', 'spec.schedulingGates'],
   ['spec', 'resourceClaims: [{name: x}]', 'spec.resourceClaims'],
   ['spec', 'resources: {limits: {cpu: 1}}', 'spec.resources'],

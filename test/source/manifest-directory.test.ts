@@ -359,6 +359,29 @@ describe('the manifest directory', { concurrency: 8 }, () => {
     assert.deepEqual(imagesOf(after), ['c']);
   });
 
+  test('a copy of a manifest does not take the pod from the file that had it', async (t) => {
+    const directory = scratch(t);
+    writeFileSync(join(directory, 'web.yaml'), manifest('web', 'first'));
+    const first = watched(t, directory);
+    const before = await first.until(({ synced }) => synced);
+    writeFileSync(join(directory, '#web.yaml#'), manifest('web', 'copy'));
+    const both = await first.until(({ errors }) => errors.length > 0);
+    assert.deepEqual(both.pods, before.pods);
+    assert.deepEqual(both.errors, [
+      {
+        path: join(directory, '#web.yaml#'),
+        message: `the pod default/web-pi is already in ${join(directory, 'web.yaml')}; remove one of them`,
+      },
+    ]);
+    first.stop.abort();
+    await first.done;
+
+    const again = watched(t, directory, { previous: before.pods });
+    assert.deepEqual((await again.until(({ synced }) => synced)).pods, before.pods);
+    unlinkSync(join(directory, 'web.yaml'));
+    assert.deepEqual(imagesOf(await again.until(({ errors }) => errors.length === 0)), ['copy']);
+  });
+
   test('a directory that is not there says nothing, and one that vanishes ends nothing', async (t) => {
     const parent = scratch(t);
     const directory = join(parent, 'manifests');

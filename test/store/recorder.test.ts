@@ -44,6 +44,25 @@ test('the same event again is counted, and keeps the time when it was first seen
   assert.equal(store.events().length, 3);
 });
 
+test('events stand in the order in which they happened, whatever the clock said', (t) => {
+  const where = place(t);
+  const clock = handClock(1_000);
+  using store = open(where, { clock });
+  const happens = (reason: string, wallMs: number) => {
+    clock.setWall(wallMs);
+    store.recordEvent(event(reason), clock.now());
+    clock.advance(60_000);
+  };
+  happens('First', 1_000);
+  happens('Again', 2_000);
+  for (let n = 0; n < LIMITS.eventsPerPod; n++) happens(`Future${n}`, 9e12);
+  happens('Again', 3_000);
+  happens('Last', 4_000);
+  const seen = store.events({ uid: 'uid-web' }).map(({ reason }) => reason);
+  assert.equal(seen.length, LIMITS.eventsPerPod);
+  assert.deepEqual(seen.slice(-3), [`Future${LIMITS.eventsPerPod - 1}`, 'Again', 'Last']);
+});
+
 test('events are written in one go, some seconds after the first', (t) => {
   const where = place(t);
   const clock = handClock();

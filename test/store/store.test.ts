@@ -123,7 +123,7 @@ test('forgetting takes ledger and pod file along', (t) => {
   );
 });
 
-test('the time floor is the newest wall time stored and never goes back', (t) => {
+test('the time floor is the newest wall time stored', (t) => {
   const where = place(t);
   const clock = handClock(5_000);
   {
@@ -133,17 +133,38 @@ test('the time floor is the newest wall time stored and never goes back', (t) =>
     assert.equal(store.timeFloor(), 5_000);
     clock.setWall(9_000);
     store.putLedgers([{ uid: 'uid-a', ledger: ledger(0) }]);
-    clock.setWall(1_000);
-    store.putLedgers([{ uid: 'uid-a', ledger: ledger(1) }]);
     assert.equal(store.timeFloor(), 9_000);
   }
+  using store = open(where, { clock: handClock(2_000) });
+  assert.equal(store.timeFloor(), 9_000, 'nothing was written yet');
+});
+
+test('a forgotten pod leaves its time behind', (t) => {
+  const where = place(t);
   {
-    using store = open(where, { clock: handClock(2_000) });
-    assert.equal(store.timeFloor(), 9_000);
-    store.forget('uid-a'); // the row that bore the time is gone
+    using store = open(where, { clock: handClock(9_000) });
+    store.putPod(pod('a'), 'local', '');
+    store.forget('uid-a');
   }
   using store = open(where, { clock: handClock(2_000) });
   assert.equal(store.timeFloor(), 9_000);
+});
+
+test('times of a clock that was far ahead go when it has been set back', (t) => {
+  const where = place(t);
+  const clock = handClock(5_000);
+  {
+    using store = open(where, { clock });
+    store.putPod(pod('a'), 'local', '');
+    clock.setWall(9_000_000);
+    store.putPod(pod('b'), 'local', '');
+    store.putLedgers([{ uid: 'uid-a', ledger: ledger(0) }]);
+    clock.setWall(6_000);
+    store.putLedgers([{ uid: 'uid-b', ledger: ledger(0) }]);
+    assert.equal(store.timeFloor(), 6_000);
+  }
+  using store = open(where, { clock: handClock(2_000) });
+  assert.equal(store.timeFloor(), 6_000);
 });
 
 test('a store that was not closed is opened as unclean, with everything in it', (t) => {

@@ -112,10 +112,13 @@ async function byCommand(board: Board): Promise<void> {
   for (const [name, { says }] of Object.entries(BAD)) {
     const part = parts.find((one) => one.startsWith(`limpet: /root/bad/${name}.yaml: `)) ?? '';
     assert.match(part, /nothing was changed/, `${name}: ${stderr}`);
-    // The command names the file in its first line, the problems follow.
-    const problem = new RegExp(says.source.replace(/^[a-z-]+\\\.yaml/, 'manifest'));
-    assert.match(part, problem, name);
+    assert.match(part, says, name);
   }
+  const refused = (await board.events()).filter(({ object }) => object.name === 'apply');
+  assert.ok(
+    refused.some(({ message }) => message.includes('terminationGracePeriodSeconds: "soon"')),
+    JSON.stringify(refused),
+  );
   assert.match(stderr, /large\.yaml: is larger than 1048576 bytes, the most a manifest has/);
   assert.match(stderr, /folder\.yaml: is a directory: name the files in it/);
   assert.match(stderr, /dangling\.yaml: there is no such file/);
@@ -165,13 +168,16 @@ async function byFolder(board: Board): Promise<void> {
     const found = live(pods, name);
     return found !== undefined && isReady(found);
   });
-  await board.tell('cat > /etc/kubernetes/manifests/zz-again.yaml', good);
+  const uid = live(await board.pods(), name)?.pod.metadata.uid;
+  const copy = '#amid.yaml#';
+  await board.tell(`cat > '/etc/kubernetes/manifests/${copy}'`, good);
   await until(
     'the second file with the same pod is told of',
     () => board.status(),
-    (report) => report.manifestErrors.some(({ path }) => path.endsWith('/zz-again.yaml')),
+    (report) => report.manifestErrors.some(({ path }) => path.endsWith(`/${copy}`)),
     { timeoutMs: 30_000, everyMs: 1000 },
   );
+  assert.equal(live(await board.pods(), name)?.pod.metadata.uid, uid, 'the copy takes nothing');
   await board.sh('find /etc/kubernetes/manifests -mindepth 1 -delete');
   await until(
     'the errors go with their files',
