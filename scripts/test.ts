@@ -23,6 +23,9 @@ Parts, in this order when none is named:
   node         limpet in virtual nodes, with containerd 1.7 and 2
   node NAME…   only these suites of test/node, e.g. scripts/test node power-cuts
 
+Only when it is named, since it builds Kubernetes the first time (20 minutes):
+  control-plane  a real control plane, and the official kubelet in a virtual node
+
 Options of a part follow it:
   scripts/test sim --seeds 20000 --from 5000
   scripts/test sim --seeds 1 --from 4711 --trace
@@ -126,14 +129,14 @@ function unitFiles(): readonly string[] {
   return globSync('test/**/*.test.ts', { cwd: ROOT }).sort();
 }
 
-function nodeFiles(names: readonly string[]): readonly string[] {
-  const all = globSync('test/node/*.suite.ts', { cwd: ROOT }).sort();
+function suiteFiles(folder: string, names: readonly string[]): readonly string[] {
+  const all = globSync(`test/${folder}/*.suite.ts`, { cwd: ROOT }).sort();
   if (names.length === 0) return all;
   return names.map((name) => {
     const path = all.find((file) => file.endsWith(`/${name}.suite.ts`));
     if (path !== undefined) return path;
     const known = all.map((file) => file.replace(/^.*\/|\.suite\.ts$/g, '')).join(', ');
-    throw new Error(`no suite ${name} in test/node; there are: ${known}`);
+    throw new Error(`no suite ${name} in test/${folder}; there are: ${known}`);
   });
 }
 
@@ -149,8 +152,12 @@ const PARTS: Record<string, (args: readonly string[]) => Promise<Result>> = {
   },
   sim,
   // One virtual node at a time: two would only take each other's processor.
-  node: (args) => files('node', nodeFiles(args), ['--test-concurrency=1']),
+  node: (args) => files('node', suiteFiles('node', args), ['--test-concurrency=1']),
+  'control-plane': (args) =>
+    files('control-plane', suiteFiles('control-plane', args), ['--test-concurrency=1']),
 };
+
+const ONLY_WHEN_NAMED = ['control-plane'];
 
 /** The parts that were asked for, each with what follows it. */
 function asked(words: readonly string[]): readonly (readonly [string, readonly string[]])[] {
@@ -161,7 +168,9 @@ function asked(words: readonly string[]): readonly (readonly [string, readonly s
     else if (last !== undefined) last[1].push(word);
     else throw new Error(`unknown part ${word}; see scripts/test --help`);
   }
-  return parts.length > 0 ? parts : Object.keys(PARTS).map((part) => [part, []] as const);
+  if (parts.length > 0) return parts;
+  const usual = Object.keys(PARTS).filter((part) => !ONLY_WHEN_NAMED.includes(part));
+  return usual.map((part) => [part, []] as const);
 }
 
 async function main(words: readonly string[]): Promise<number> {

@@ -124,9 +124,10 @@ function pack(plan: RootPlan, root: string): void {
   if (kernel === undefined) throw new Error('the root has no kernel in /boot');
   const packed = readFileSync(join(root, 'boot', kernel));
   writeFileSync(join(plan.directory, 'vmlinuz'), plan.arch === 'amd64' ? unpacked(packed) : packed);
-  // The machine is given its kernel from outside.
-  rmSync(join(root, 'boot'), { recursive: true });
-  mkdirSync(join(root, 'boot'));
+  // The machine is given its kernel from outside. kubeadm wants to see how it was configured.
+  for (const name of readdirSync(join(root, 'boot'))) {
+    if (!name.startsWith('config-')) rmSync(join(root, 'boot', name), { recursive: true });
+  }
   const depmod = ['-b', root, kernel.slice('vmlinuz-'.length)];
   execFileSync('depmod', depmod);
   unpackModules(root, [...plan.bootModules, ...plan.plainModules]);

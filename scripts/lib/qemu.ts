@@ -30,6 +30,8 @@ export type Machine = {
 /** The cards: `cable` is the one that is pulled, `mgmt` the one that tests come in by. */
 export type Network = {
   readonly sshPort: number;
+  /** What QEMU's DHCP server gives `eth0`: in 10.0.2.0/24, from 10.0.2.15 on. */
+  readonly address: string;
   readonly forwards: readonly Forward[];
 };
 
@@ -105,11 +107,11 @@ function processor(machine: Pick<Machine, 'arch' | 'pages' | 'accel'>): string[]
  */
 export function networkLine(network: Network): string[] {
   const forwards = network.forwards
-    .map(({ host, guest }) => `,hostfwd=tcp:127.0.0.1:${host}-:${guest}`)
+    .map(({ host, guest }) => `,hostfwd=tcp:127.0.0.1:${host}-${network.address}:${guest}`)
     .join('');
   const way = `,hostfwd=tcp:127.0.0.1:${network.sshPort}-169.254.77.15:22`;
   return [
-    ...['-netdev', `user,id=cable-net,ipv6=off${forwards}`],
+    ...['-netdev', `user,id=cable-net,ipv6=off,dhcpstart=${network.address}${forwards}`],
     ...['-device', 'virtio-net-pci,id=cable,netdev=cable-net,mac=52:54:00:11:00:01,romfile='],
     ...['-netdev', `user,id=mgmt-net,ipv6=off,restrict=on,net=169.254.77.0/24${way}`],
     ...['-device', 'virtio-net-pci,id=mgmt,netdev=mgmt-net,mac=52:54:00:11:00:02,romfile='],

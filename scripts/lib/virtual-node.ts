@@ -1,11 +1,11 @@
 // The virtual node: a QEMU machine that looks like a Pi, with a power plug, a cable and a clock.
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cacheDirectory, exists, lock } from './cache.ts';
 import { image, type Arch, type Containerd, type Image, type Pages } from './image.ts';
+import { freePorts } from './ports.ts';
 import { programsToRun, require } from './prerequisites.ts';
 import { run, type Finished } from './process.ts';
 import * as qemu from './qemu.ts';
@@ -52,6 +52,8 @@ export type VirtualNode = {
   readonly pages: Pages;
   readonly accel: qemu.Accelerator;
   readonly sshPort: number;
+  /** The address of its `eth0`. No two machines have the same. */
+  readonly address: string;
   readonly forwards: readonly qemu.Forward[];
   /** Where the machine's disk, console output and state are. */
   readonly directory: string;
@@ -91,6 +93,7 @@ type State = {
   readonly machineId: string;
   readonly memoryMiB: number;
   readonly sshPort: number;
+  readonly address: string;
   readonly forwards: readonly qemu.Forward[];
   /** A short path: a socket's may not be longer than 107 bytes. */
   readonly sockets: string;
@@ -126,7 +129,7 @@ export async function up(options: UpOptions): Promise<VirtualNode> {
   });
   const disk = ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', base.disk];
   await run('qemu-img', [...disk, join(directory, 'disk.qcow2')]);
-  const state: State = {
+  const state = {
     name,
     image: base,
     accel,
@@ -137,7 +140,10 @@ export async function up(options: UpOptions): Promise<VirtualNode> {
     pid: 0,
     clockAheadMs: 0,
   };
-  await save(state);
+  {
+    await using _held = await lock('node-addresses');
+    await save({ ...state, address: await freeAddress() });
+  }
   const node = await attach(name);
   await node.boot(options);
   return node;
@@ -159,6 +165,7 @@ export async function attach(name: string): Promise<VirtualNode> {
     pages: base.pages,
     accel: state.accel,
     sshPort: state.sshPort,
+    address: state.address,
     forwards: state.forwards,
     directory,
     image: base,
@@ -292,27 +299,27 @@ async function save(state: State): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
-/** Free ports for ssh and the forwards, found while all are held, so that no two are the same. */
+/**
+ * An address that no other machine has. Each stands alone in a network of its own, but one control
+ * plane may have many of them as nodes, and tells them apart by it.
+ */
+async function freeAddress(): Promise<string> {
+  const states = (await list()).map(async (name) => await load(name).catch(() => undefined));
+  const taken = (await Promise.all(states)).map((state) => state?.address);
+  // Below are the host and QEMU's DNS.
+  for (let last = 15; last < 255; last++) {
+    if (!taken.includes(`10.0.2.${last}`)) return `10.0.2.${last}`;
+  }
+  throw new Error('there are too many machines; end some with: scripts/virtual-node down NAME');
+}
+
 async function ports(
   wanted: readonly qemu.Forward[],
 ): Promise<{ sshPort: number; forwards: qemu.Forward[] }> {
-  const held: AsyncDisposable[] = [];
-  const free = async (): Promise<number> => {
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      resolve(typeof address === 'object' && address !== null ? address.port : 0);
-    });
-    held.push(server);
-    return await promise;
-  };
-  const sshPort = await free();
-  const forwards: qemu.Forward[] = [];
-  for (const { host, guest } of wanted) {
-    forwards.push({ host: host === 0 ? await free() : host, guest });
-  }
-  for (const server of held) await server[Symbol.asyncDispose]();
+  const [sshPort = 0, ...free] = await freePorts(1 + wanted.length);
+  const forwards = wanted.map(({ host, guest }, n) => ({
+    host: host === 0 ? (free[n] ?? 0) : host,
+    guest,
+  }));
   return { sshPort, forwards };
 }
