@@ -29,7 +29,7 @@ import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import type { Everything } from './looks.ts';
 import type { AgentOptions } from './options.ts';
-import { removeTornNetworkRecords } from './network-records.ts';
+import { removeLostLeases, removeTornNetworkRecords } from './network-records.ts';
 import { orphansOf } from './orphans.ts';
 import { removeDeadLogLinks, removeForgottenPods } from './pod-files.ts';
 import type { RuntimeState } from './runtime-watch.ts';
@@ -98,6 +98,7 @@ class Agent {
   readonly #core: Core;
   readonly #unknown = new Set<string>();
   #swept = false;
+  #mending = false;
   #manifestErrors: NodeReport['manifestErrors'] = [];
   /** Pods of the manifest folder that are not stored yet. */
   #manifestPods: readonly Pod[] | undefined;
@@ -191,7 +192,7 @@ class Agent {
     const onBack = async () => {
       await images.repair(signal);
       await nodeCgroup.open(signal);
-      void removeTornNetworkRecords(NETWORK_RECORDS, { clock, log }, signal).catch(() => undefined);
+      void this.#mendNetworkRecords(signal).catch(() => undefined);
       holds.set('runtime', undefined);
       turns.postAll({ type: 'RuntimeBack', seq: looks.seq });
     };
@@ -212,10 +213,26 @@ class Agent {
     );
   }
 
+  /** Once at a time: the runtime may come and go meanwhile. */
+  async #mendNetworkRecords(signal: AbortSignal): Promise<void> {
+    if (this.#mending) return;
+    this.#mending = true;
+    try {
+      const { runtime } = this.#core.cri;
+      const known = async () =>
+        new Set((await runtime.listPodSandboxes(undefined, signal)).map(({ id }) => id));
+      await removeTornNetworkRecords(NETWORK_RECORDS, this.#base, signal);
+      await removeLostLeases(NETWORK_RECORDS, known, this.#base, signal);
+    } finally {
+      this.#mending = false;
+    }
+  }
+
   #seeEverything(everything: Everything, signal: AbortSignal): void {
     const { turns } = this.#core;
     for (const uid of turns.workers.keys()) {
-      turns.post(uid, { type: 'Looked', view: everything.viewOf(uid) });
+      const view = everything.viewOf(uid);
+      if (!(view instanceof Failure)) turns.post(uid, { type: 'Looked', view });
     }
     this.#keepOrEnd(orphansOf(everything, (uid) => turns.workers.has(uid), this.#base.clock));
     if (this.#swept) return;
@@ -241,7 +258,7 @@ class Agent {
   async #sweep(everything: Everything, signal: AbortSignal): Promise<void> {
     if (this.#wasLost()) return;
     const { turns, paths } = this.#core;
-    const isKnown = (uid: string) => turns.workers.has(uid) || everything.views.has(uid);
+    const isKnown = (uid: string) => turns.workers.has(uid) || everything.uids.has(uid);
     try {
       await removeForgottenPods(paths, isKnown, signal);
       await removeDeadLogLinks(paths);

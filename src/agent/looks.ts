@@ -2,9 +2,13 @@
  * Looks at the runtime on behalf of pods. A few pods are looked at one by one; many at once share
  * one listing of everything. Details of a container are asked for once in each of its states.
  *
- * Invariant: a look is numbered before its first call, so that whatever ended before the number
- * was taken is in the view.
+ * Invariants
+ * - A look is numbered before its first call, so that whatever ended before the number was taken is
+ *   in the view.
+ * - A container that the runtime can't tell of (it hangs under load) spoils the view of its own pod
+ *   and of no other.
  */
+import { Failure } from '../base/failure.ts';
 import type {
   ContainerStatusCri,
   ContainerSummary,
@@ -16,6 +20,8 @@ import { POD_UID_LABEL } from '../pod/names.ts';
 
 /** From this many pods on, one listing of everything is cheaper. */
 const SHARE_FROM = 3;
+/** Pods whose details are asked for at the same time. */
+const SIDE_BY_SIDE = 4;
 
 export type LooksOptions = {
   readonly runtime: RuntimeService;
@@ -35,10 +41,10 @@ type Request = {
 
 /** What a listing of everything showed. */
 export type Everything = {
-  /** By the uids of the pods that have anything in the runtime. */
-  readonly views: ReadonlyMap<string, View>;
-  /** The view of a pod; an empty one if it has nothing there. */
-  readonly viewOf: (uid: string) => View;
+  /** Of the pods that have anything in the runtime. */
+  readonly uids: ReadonlySet<string>;
+  /** The view of a pod, an empty one if it has nothing there, or why it can't be told. */
+  readonly viewOf: (uid: string) => View | Failure;
   readonly sandboxes: readonly PodSandbox[];
   readonly containers: readonly ContainerSummary[];
 };
@@ -91,7 +97,11 @@ export class Looks {
     const controller = new AbortController();
     try {
       const { viewOf } = await this.everything(controller.signal);
-      for (const { uid, resolve } of requests) resolve(viewOf(uid));
+      for (const { uid, resolve, reject } of requests) {
+        const view = viewOf(uid);
+        if (view instanceof Failure) reject(view);
+        else resolve(view);
+      }
     } catch (error) {
       for (const { reject } of requests) reject(error);
     }
@@ -127,14 +137,19 @@ export class Looks {
     for (const [id, uid] of this.#podOfContainer) {
       if (!uids.has(uid)) this.#podOfContainer.delete(id);
     }
-    const views = new Map<string, View>();
-    for (const uid of uids) {
-      const itsSandboxes = sandboxes.filter(({ metadata }) => metadata.uid === uid);
-      const itsContainers = containers.filter(({ labels }) => labels[POD_UID_LABEL] === uid);
-      views.set(uid, await this.#view(uid, head, itsSandboxes, itsContainers, signal));
-    }
+    const views = new Map<string, View | Failure>();
+    const left = [...uids];
+    const lookAtThem = async () => {
+      for (let uid = left.shift(); uid !== undefined; uid = left.shift()) {
+        const itsSandboxes = sandboxes.filter(({ metadata }) => metadata.uid === uid);
+        const itsContainers = containers.filter(({ labels }) => labels[POD_UID_LABEL] === uid);
+        const view = this.#view(uid, head, itsSandboxes, itsContainers, signal);
+        views.set(uid, await view.catch(unlessGone));
+      }
+    };
+    await Promise.all(Array.from({ length: SIDE_BY_SIDE }, lookAtThem));
     const nothing: View = { ...head, sandboxes: [], containers: [] };
-    return { views, viewOf: (uid) => views.get(uid) ?? nothing, sandboxes, containers };
+    return { uids, viewOf: (uid) => views.get(uid) ?? nothing, sandboxes, containers };
   }
 
   async #view(
@@ -187,4 +202,12 @@ export class Looks {
     const bare = { ...status, labels: {}, annotations: {} };
     return bare.state === 'CONTAINER_EXITED' ? this.#options.onExited(uid, bare) : bare;
   }
+}
+
+/** A failure that is of this pod alone; a runtime that is gone answers for none. */
+function unlessGone(error: unknown): Failure {
+  if (error instanceof Failure && error.code !== 'Unavailable' && error.code !== 'Cancelled') {
+    return error;
+  }
+  throw error;
 }

@@ -2,10 +2,12 @@
  * What the network plugins keep of each sandbox is written without a sync: after a power cut there
  * are files with nothing in them. An empty result makes the runtime fail for ever to take the
  * sandbox's network down, and so to remove the sandbox; an empty lease keeps its address for ever.
+ * So does a lease whose sandbox the runtime itself has lost.
  *
  *   /var/lib/cni/results/<network>-<sandbox>-<interface>   libcni: JSON
  *   /var/lib/cni/networks/<network>/<address>              host-local: the sandbox and the interface
  */
+import type { BigIntStats } from 'node:fs';
 import { readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
@@ -15,6 +17,8 @@ import type { Log } from '../base/log.ts';
 /** What plugins write at this moment is whole after this. */
 const SETTLE_MS = 3000;
 const MAX_RESULT_BYTES = 1024 * 1024;
+/** Longer than the runtime may take to make a sandbox, which has its lease long before it is listed. */
+const LONGEST_START_MS = 5 * 60_000;
 
 /**
  * Removes the records below `directory` that a power cut has torn: without them the runtime takes
@@ -42,6 +46,73 @@ export async function removeTornNetworkRecords(
   return removed;
 }
 
+/**
+ * Removes the leases of sandboxes that the runtime does not know, now and after the longest time
+ * that the making of one can take. Only in networks in which the runtime has a sandbox, for other
+ * programs keep leases there too. Returns their paths.
+ *
+ * @param known Asks the runtime for the ids of all its sandboxes.
+ */
+export async function removeLostLeases(
+  directory: string,
+  known: () => Promise<ReadonlySet<string>>,
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const lost = await lostLeases(directory, await known());
+  if (lost.size === 0) return [];
+  await clock.sleep(LONGEST_START_MS, signal);
+  const still = await lostLeases(directory, await known());
+  const removed: string[] = [];
+  for (const [path, { id, mark }] of lost) {
+    if (still.get(path)?.mark !== mark) continue;
+    await unlink(path).catch(() => undefined);
+    for (const name of await namesIn(join(directory, 'results'))) {
+      if (name.includes(`-${id}-`)) await unlink(join(directory, 'results', name)).catch(() => {});
+    }
+    log.warn('removed the lease of a sandbox that the runtime has lost', { path, sandbox: id });
+    removed.push(path);
+  }
+  return removed;
+}
+
+type Lease = { readonly id: string; readonly mark: string };
+
+/** By path. */
+async function lostLeases(
+  directory: string,
+  known: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, Lease>> {
+  const networks = join(directory, 'networks');
+  const lost = new Map<string, Lease>();
+  for (const network of await namesIn(networks)) {
+    const leases = new Map<string, Lease>();
+    for (const name of await namesIn(join(networks, network))) {
+      const path = join(networks, network, name);
+      const lease = isIP(name) === 0 ? undefined : await leaseOf(path);
+      if (lease !== undefined) leases.set(path, lease);
+    }
+    if (![...leases.values()].some(({ id }) => known.has(id))) continue;
+    for (const [path, lease] of leases) if (!known.has(lease.id)) lost.set(path, lease);
+  }
+  return lost;
+}
+
+/** Undefined for what is no lease of a sandbox of the CRI. */
+async function leaseOf(path: string): Promise<Lease | undefined> {
+  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  if (found?.isFile() !== true || found.size > MAX_LEASE_BYTES) return undefined;
+  const text = await readFile(path, 'utf8').catch(() => '');
+  const [id = ''] = text.split(/[\r\n]/, 1);
+  return /^[0-9a-f]{64}$/.test(id) ? { id, mark: identity(found) } : undefined;
+}
+
+const MAX_LEASE_BYTES = 4096n;
+
+function identity({ ino, size, mtimeNs }: BigIntStats): string {
+  return [ino, size, mtimeNs].join(':');
+}
+
 async function records(directory: string): Promise<readonly string[]> {
   const results = join(directory, 'results');
   const networks = join(directory, 'networks');
@@ -61,7 +132,7 @@ async function namesIn(directory: string): Promise<readonly string[]> {
 async function markOfTorn(path: string): Promise<string | undefined> {
   const found = await stat(path, { bigint: true }).catch(() => undefined);
   if (found?.isFile() !== true) return undefined;
-  const mark = [found.ino, found.size, found.mtimeNs].join(':');
+  const mark = identity(found);
   if (found.size === 0n) return mark;
   const isLease = isIP(path.slice(path.lastIndexOf('/') + 1)) !== 0;
   if (isLease || found.size > MAX_RESULT_BYTES) return undefined;

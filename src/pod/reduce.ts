@@ -216,7 +216,8 @@ function actionEnded(
     return { ...next, images: { ...seen.images, [action.image]: image } };
   }
   if (!result.ok) {
-    const retry = retryAfter(seen.retries[action.key], result.fault, now);
+    const most = action.type === 'Look' ? MAX_LOOK_RETRY_MS : MAX_RETRY_MS;
+    const retry = retryAfter(seen.retries[action.key], result.fault, most, now);
     const failed = { ...next, retries: { ...seen.retries, [action.key]: retry } };
     return bumpReserved(graceAnew(failed, action, result.fault), action);
   }
@@ -273,10 +274,14 @@ function graceAnew(seen: Seen, action: Action, fault: Fault): Seen {
   return withLedger(seen, withContainer(seen.ledger, action.name, rest));
 }
 
-/** The first retry after a second, then twice as long each time up to a minute. */
-function retryAfter(before: Retry | undefined, fault: Fault, now: Now): Retry {
+const MAX_RETRY_MS = 60_000;
+/** A pod that can't be looked at may have ended: that must not stay unnoticed for long. */
+const MAX_LOOK_RETRY_MS = 10_000;
+
+/** The first retry after a second, then twice as long each time up to `mostMs`. */
+function retryAfter(before: Retry | undefined, fault: Fault, mostMs: number, now: Now): Retry {
   const failures = fault.code === 'Cancelled' ? 0 : (before?.failures ?? 0) + 1;
-  const delayMs = failures === 0 ? 0 : Math.min(1000 * 2 ** Math.min(failures - 1, 6), 60_000);
+  const delayMs = failures === 0 ? 0 : Math.min(1000 * 2 ** Math.min(failures - 1, 6), mostMs);
   const slow = FAILURES[fault.code] === 'never' ? 5 : 1;
   return { fault, failures, untilMonoMs: now.monoMs + delayMs * slow };
 }

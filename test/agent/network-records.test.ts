@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { removeTornNetworkRecords } from '../../src/agent/network-records.ts';
+import { removeLostLeases, removeTornNetworkRecords } from '../../src/agent/network-records.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 
@@ -38,6 +38,54 @@ test('records of the network that a power cut has torn go, whole and growing one
     for (const path of [...whole, growing]) assert.equal(existsSync(file(path)), true, path);
     const nowhere = join(directory, 'nowhere');
     assert.deepEqual(await removeTornNetworkRecords(nowhere, { clock, log }, signal), []);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test('leases of sandboxes that the runtime lost go, those of others and of new ones stay', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'limpet-cni-'));
+  try {
+    const file = (path: string) => join(directory, path);
+    const idOf = (letter: string) => letter.repeat(64);
+    for (const folder of ['results', 'networks/pods', 'networks/others']) {
+      await mkdir(file(folder), { recursive: true });
+    }
+    const lease = (path: string, id: string) =>
+      writeFile(file(`networks/${path}`), `${id}\r\neth0`);
+    await lease('pods/10.88.0.2', idOf('a'));
+    await lease('pods/10.88.0.3', idOf('b'));
+    await lease('pods/10.88.0.4', idOf('c'));
+    await lease('pods/10.88.0.5', 'default-of-another-program');
+    await lease('pods/10.88.0.6', idOf('d'));
+    await writeFile(file('networks/pods/last_reserved_ip.0'), '10.88.0.5');
+    await lease('others/10.89.0.2', idOf('e'));
+    await writeFile(file(`results/pods-${idOf('b')}-eth0`), '{}');
+    await writeFile(file(`results/pods-${idOf('a')}-eth0`), '{}');
+    const known = new Set([idOf('a')]);
+    const clock = {
+      ...systemClock('boot', () => 0),
+      // One is listed at last, and one address has a new owner.
+      sleep: async () => {
+        known.add(idOf('c'));
+        await rm(file('networks/pods/10.88.0.6'));
+        await lease('pods/10.88.0.6', `${idOf('f')}`);
+      },
+    };
+    const { signal } = new AbortController();
+    const ask = () => Promise.resolve(known);
+    const removed = await removeLostLeases(directory, ask, { clock, log }, signal);
+    assert.deepEqual(removed, [file('networks/pods/10.88.0.3')]);
+    assert.equal(existsSync(removed[0]!), false);
+    assert.deepEqual((await readdir(file('networks/pods'))).sort(), [
+      '10.88.0.2',
+      '10.88.0.4',
+      '10.88.0.5',
+      '10.88.0.6',
+      'last_reserved_ip.0',
+    ]);
+    assert.deepEqual(await readdir(file('networks/others')), ['10.89.0.2']);
+    assert.deepEqual(await readdir(file('results')), [`pods-${idOf('a')}-eth0`]);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

@@ -35,7 +35,7 @@ const clock = systemClock('boot', () => 0);
 
 function everything(changes: Partial<Everything>): Everything {
   const viewOf = () => ({ seq: 1, epoch: 'e', sandboxes: [], containers: [] });
-  return { views: new Map(), viewOf, sandboxes: [], containers: [], ...changes };
+  return { uids: new Set(), viewOf, sandboxes: [], containers: [], ...changes };
 }
 
 test('what somebody wants is no orphan', () => {
