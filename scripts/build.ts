@@ -4,7 +4,7 @@
 //
 // The same inputs give the same bytes, wherever and on whichever architecture they are built:
 // paths inside the blob are relative, nothing carries a time, and no foreign tool touches the file.
-import { build as bundle } from 'esbuild';
+import { build as bundle, type Plugin } from 'esbuild';
 import { createHash } from 'node:crypto';
 import {
   chmod,
@@ -121,6 +121,26 @@ async function buildOne(arch: Arch, inputs: Inputs, check: boolean): Promise<Bui
   }
 }
 
+/**
+ * What `KubeConfig` of the Kubernetes client refers to and limpet never calls: clients of its own
+ * for HTTP, proxies and login flows, which are 1.2 MB, and the types of all objects as code. The
+ * kubeconfig that it reads has been parsed before and is JSON.
+ */
+const UNUSED = /^(undici|openid-client|socks|socks-proxy-agent|hpagent|jsonpath-plus)$/;
+const onlyKubeConfig: Plugin = {
+  name: 'only-kube-config',
+  setup(build) {
+    const stub = (path: string) => ({ path, namespace: 'stub' });
+    build.onResolve({ filter: UNUSED }, ({ path }) => stub(path));
+    build.onResolve({ filter: /^(js-yaml|\.\/gen\/index\.js)$/ }, ({ path, importer }) =>
+      importer.endsWith('/@kubernetes/client-node/dist/config.js') ? stub(path) : undefined,
+    );
+    build.onLoad({ filter: /.*/, namespace: 'stub' }, ({ path }) => ({
+      contents: path === 'js-yaml' ? 'exports.load = JSON.parse;' : 'module.exports = {};',
+    }));
+  },
+};
+
 /** One file of CommonJS. The database's addon is not in it: it is an asset of the executable. */
 async function writeBundle(work: string, inputs: Inputs): Promise<void> {
   await bundle({
@@ -137,6 +157,7 @@ async function writeBundle(work: string, inputs: Inputs): Promise<void> {
     legalComments: 'none',
     logLevel: 'warning',
     logOverride: { 'empty-import-meta': 'error' },
+    plugins: [onlyKubeConfig],
     define: {
       LIMPET_COMMIT: JSON.stringify(inputs.commit),
       LIMPET_COMMIT_SECONDS: JSON.stringify(inputs.commitSeconds),

@@ -15,6 +15,12 @@ export const FAILURES = {
   /** The request itself is wrong; the same request can't ever work. */
   InvalidArgument: 'never',
   PermissionDenied: 'backoff',
+  /** One side could not prove to the other who it is: certificate, certificate authority, token. */
+  Unauthenticated: 'backoff',
+  /** The object is not as the request supposes: it has to be read again first. */
+  Conflict: 'backoff',
+  /** A version or a page that the API server no longer has: it has to be listed again. */
+  Gone: 'backoff',
   /** The runtime has no such call. */
   Unimplemented: 'never',
   ResourceExhausted: 'backoff',

@@ -19,6 +19,16 @@ export const LIMITS = {
   parallelStarts: 4,
   /** Bytes of one gRPC message from the runtime; containerd itself refuses more than 16 MiB. */
   criMessageBytes: 16 * 1024 * 1024,
+  /** Bytes of one answer of the API server; an object has at most 1.5 MiB in etcd by default. */
+  apiResponseBytes: 16 * 1024 * 1024,
+  /** Bytes of one event of a watch. */
+  apiEventBytes: 8 * 1024 * 1024,
+  /** Objects of one list, over all its pages. */
+  apiListedObjects: 10_000,
+  /** Bytes of a kubeconfig, a certificate, a key or a token. */
+  credentialBytes: 1024 * 1024,
+  /** Bytes that a credential plugin may write. */
+  execCredentialBytes: 256 * 1024,
   /** Events kept on the card. */
   events: 1000,
   /** Events kept for one pod. */

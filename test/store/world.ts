@@ -20,14 +20,27 @@ export type HandClock = Clock & {
 export function handClock(wallMs = 1_800_000_000_000): HandClock {
   let now: Now = { monoMs: 1000, wallMs, boot: 'boot-1' };
   const due = new Set<{ readonly atMs: number; readonly run: () => void }>();
+  const at = (atMs: number, run: () => void) => {
+    const timer = { atMs, run };
+    due.add(timer);
+    return { cancel: () => void due.delete(timer) };
+  };
   return {
     now: () => now,
-    sleep: () => Promise.reject(new Error('not used here')),
-    at: (atMs, run) => {
-      const timer = { atMs, run };
-      due.add(timer);
-      return { cancel: () => void due.delete(timer) };
-    },
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal.aborted) return reject(signal.reason as Error);
+        const stop = () => {
+          timer.cancel();
+          reject(signal.reason as Error);
+        };
+        const timer = at(now.monoMs + ms, () => {
+          signal.removeEventListener('abort', stop);
+          resolve();
+        });
+        signal.addEventListener('abort', stop, { once: true });
+      }),
+    at,
     soon: (run) => queueMicrotask(run),
     advance: (ms) => {
       const end = now.monoMs + ms;

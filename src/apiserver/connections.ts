@@ -1,0 +1,130 @@
+/**
+ * Connections to the API server: HTTP/1.1 over TLS, kept open between requests, counted in bytes as
+ * they go over the wire.
+ */
+import https from 'node:https';
+import net from 'node:net';
+import tls from 'node:tls';
+
+import type { Credentials, Material } from './credentials.ts';
+
+/** What went over the wire since the start, TLS and its handshakes included. */
+export type Traffic = {
+  readonly requests: number;
+  readonly connections: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+};
+
+/** Requests at the same time; watches come on top. */
+const MAX_SOCKETS = 4;
+/** The API server closes a connection that was idle for 90 s; we do so first. */
+const IDLE_MS = 60_000;
+const KEEPALIVE_MS = 30_000;
+
+export class Connections {
+  readonly #credentials: Credentials;
+  #pool: Pool | undefined;
+  #requests = 0;
+  #connections = 0;
+  #sentBytes = 0;
+  #receivedBytes = 0;
+  readonly #live = new Set<net.Socket>();
+
+  /** Nothing is opened yet. */
+  constructor(credentials: Credentials) {
+    this.#credentials = credentials;
+  }
+
+  /** What a request shall be made through; `isStream` for one that lasts. */
+  agent(material: Material, isStream: boolean): https.Agent {
+    this.#requests += 1;
+    if (this.#pool?.generation !== material.generation) {
+      this.#pool?.retire();
+      this.#pool = this.#open(material);
+    }
+    return isStream ? this.#pool.streams : this.#pool.calls;
+  }
+
+  traffic(): Traffic {
+    let sentBytes = this.#sentBytes;
+    let receivedBytes = this.#receivedBytes;
+    for (const socket of this.#live) {
+      sentBytes += socket.bytesWritten;
+      receivedBytes += socket.bytesRead;
+    }
+    return { requests: this.#requests, connections: this.#connections, sentBytes, receivedBytes };
+  }
+
+  /** Closes all connections, those in use too; later requests open new ones. */
+  close(): void {
+    this.#pool?.retire();
+    this.#pool = undefined;
+    for (const socket of this.#live) socket.destroy();
+  }
+
+  #open(material: Material): Pool {
+    const context = tls.createSecureContext({
+      ca: material.ca,
+      cert: material.certificate,
+      key: material.key,
+      minVersion: 'TLSv1.2',
+    });
+    // A session that is resumed saves the exchange of certificates.
+    const session: { ticket: Buffer | undefined } = { ticket: undefined };
+    const connect = () => this.#connect(context, session);
+    const calls = agent({ maxSockets: MAX_SOCKETS, maxFreeSockets: MAX_SOCKETS }, connect);
+    const streams = agent({ maxFreeSockets: 1 }, connect);
+    // What is under way ends in its own time; what is idle would never be used again.
+    const idle = () => [calls, streams].flatMap((one) => Object.values(one.freeSockets).flat());
+    const retire = () => idle().forEach((socket) => socket?.destroy());
+    return { generation: material.generation, calls, streams, retire };
+  }
+
+  #connect(context: tls.SecureContext, session: { ticket: Buffer | undefined }): tls.TLSSocket {
+    const { server, serverName } = this.#credentials;
+    const host = server.hostname.replace(/^\[(.*)\]$/, '$1');
+    // Opened apart from the TLS on it, because only this one counts what goes over the wire.
+    const socket = net.connect({
+      host,
+      port: Number(server.port || 443),
+      keepAlive: true,
+      keepAliveInitialDelay: KEEPALIVE_MS,
+      noDelay: true,
+    });
+    this.#connections += 1;
+    this.#live.add(socket);
+    socket.once('close', () => {
+      this.#live.delete(socket);
+      this.#sentBytes += socket.bytesWritten;
+      this.#receivedBytes += socket.bytesRead;
+    });
+    const name = serverName ?? host;
+    const secure = tls.connect({
+      socket,
+      secureContext: context,
+      host: name,
+      // The SNI may not be an address.
+      ...(net.isIP(name) === 0 ? { servername: name } : {}),
+      ALPNProtocols: ['http/1.1'],
+      ...(session.ticket === undefined ? {} : { session: session.ticket }),
+    });
+    socket.once('error', (error) => secure.destroy(error));
+    secure.on('session', (ticket) => (session.ticket = ticket));
+    secure.once('error', () => (session.ticket = undefined));
+    return secure;
+  }
+}
+
+type Pool = {
+  readonly generation: number;
+  readonly calls: https.Agent;
+  readonly streams: https.Agent;
+  retire(): void;
+};
+
+function agent(options: https.AgentOptions, connect: () => tls.TLSSocket): https.Agent {
+  const made = new https.Agent({ ...options, keepAlive: true, timeout: IDLE_MS });
+  made.createConnection = connect;
+  return made;
+}

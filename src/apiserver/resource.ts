@@ -1,0 +1,97 @@
+/** Objects of the API, as they are on the wire, and where they are found. */
+import type {
+  V1Node,
+  V1ObjectMeta,
+  V1Pod,
+  V1Service,
+} from '@kubernetes/client-node/dist/gen/models/all.js';
+
+/**
+ * A type of the Kubernetes client as JSON has it: times are text, and a name that JavaScript keeps
+ * for itself has no underscore before it.
+ */
+export type Wire<T> = T extends Date
+  ? string
+  : T extends readonly (infer I)[]
+    ? readonly Wire<I>[]
+    : T extends object
+      ? { readonly [K in keyof T as K extends `_${infer R}` ? R : K]: Wire<T[K]> }
+      : T;
+
+/** What all objects have; of a stored one, `uid` and `resourceVersion` are never missing. */
+export type ApiObject = {
+  readonly apiVersion?: string | undefined;
+  readonly kind?: string | undefined;
+  readonly metadata?: Wire<V1ObjectMeta> | undefined;
+};
+
+/** An object that was read. */
+export type Stored<T> = T & {
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly resourceVersion: string;
+  };
+};
+
+/** A kind of objects. `T` is their type; nothing of it exists at run time. */
+export type Resource<T extends ApiObject> = {
+  /** `/api/v1`, `/apis/coordination.k8s.io/v1` */
+  readonly api: string;
+  readonly plural: string;
+  readonly kind: string;
+  readonly of?: T;
+};
+
+export const PODS: Resource<Wire<V1Pod>> = { api: '/api/v1', plural: 'pods', kind: 'Pod' };
+export const NODES: Resource<Wire<V1Node>> = { api: '/api/v1', plural: 'nodes', kind: 'Node' };
+export const SERVICES: Resource<Wire<V1Service>> = {
+  api: '/api/v1',
+  plural: 'services',
+  kind: 'Service',
+};
+
+/** One object, or with a subresource a part of it: `status`, `token`, `eviction`. */
+export type Key = {
+  readonly namespace?: string | undefined;
+  readonly name: string;
+  readonly subresource?: string;
+};
+
+export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/**
+ * The path of a collection, or with a name of an object.
+ * @throws RangeError for a name that is no part of a path, which would lead elsewhere
+ */
+export function pathOf(
+  resource: Resource<ApiObject>,
+  key: Partial<Key>,
+  query: Query = {},
+): string {
+  const { namespace, name, subresource } = key;
+  const parts = [resource.api];
+  if (namespace !== undefined) parts.push('namespaces', part(namespace));
+  parts.push(resource.plural);
+  if (name !== undefined) parts.push(part(name));
+  if (subresource !== undefined) parts.push(subresource);
+  const search = new URLSearchParams();
+  for (const [option, value] of Object.entries(query)) {
+    if (value !== undefined) search.set(option, String(value));
+  }
+  return search.size === 0 ? parts.join('/') : `${parts.join('/')}?${search.toString()}`;
+}
+
+function part(name: string): string {
+  if (name === '' || name === '.' || name === '..' || /[/%]/.test(name)) {
+    throw new RangeError(`${JSON.stringify(name)} is no name of an object`);
+  }
+  return encodeURIComponent(name);
+}
+
+/** The object without the record of who set which field, a third of it, which limpet never reads. */
+export function withoutManagedFields<T extends ApiObject>(object: T): T {
+  if (object.metadata?.managedFields === undefined) return object;
+  const { managedFields: _, ...metadata } = object.metadata;
+  return { ...object, metadata };
+}
