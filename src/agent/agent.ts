@@ -134,7 +134,12 @@ class Agent {
       this.#keepLogsSmall(signal),
       this.#storeAgain(signal),
     ]);
-    this.#core.turns.stop(new Error('the agent is stopping'));
+    const { turns, starts } = this.#core;
+    turns.halt();
+    // A start that is given up kills what it has begun, and a pod may have only one.
+    const patience = this.#base.clock.sleep(LONGEST_STOP_MS, new AbortController().signal);
+    await Promise.race([starts.drain(), patience]);
+    turns.stop(new Error('the agent is stopping'));
   }
 
   #localApi(): LocalApi {
@@ -311,6 +316,8 @@ class Agent {
 
 /** Where libcni and host-local keep what they know of sandboxes. */
 const NETWORK_RECORDS = '/var/lib/cni';
+/** Less than TimeoutStopSec of the unit. */
+const LONGEST_STOP_MS = 15_000;
 const LOG_CHECK_MS = 10_000;
 const STORE_AGAIN_MS = 15_000;
 

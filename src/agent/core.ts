@@ -22,6 +22,7 @@ import type { AgentOptions } from './options.ts';
 import type { PodPaths } from './pod-files.ts';
 import { pullRecords } from './pull-records.ts';
 import { bringUpToDate } from './report.ts';
+import type { Slots } from './slots.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
 
@@ -40,6 +41,8 @@ export type Core = {
   readonly looks: Looks;
   readonly images: Images;
   readonly nodeCgroup: NodeCgroup;
+  /** For sandboxes and containers. */
+  readonly starts: Slots;
   readonly turns: Turns;
   readonly desired: Desired;
   readonly holds: Holds;
@@ -74,13 +77,14 @@ export function createCore(
     clock,
     records: pullRecords(store),
   });
+  const starts = createSlots(LIMITS.parallelStarts);
   const execute = createExecute({
     options,
     paths,
     runtime: cri.runtime,
     looks,
     images,
-    starts: createSlots(LIMITS.parallelStarts),
+    starts,
     nodeCgroup,
     memoryBytes,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
@@ -104,5 +108,5 @@ export function createCore(
   const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
   const node = { name: options.nodeName, maxPods: options.maxPods, allocatable };
   const desired = new Desired({ store, turns, clock, log, node });
-  return { cri, paths, looks, images, nodeCgroup, turns, desired, holds };
+  return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds };
 }

@@ -5,6 +5,8 @@
 export type Slots = {
   /** Runs `work` when a slot is free. Fails with the signal's reason if aborted while waiting. */
   run<T>(order: number, signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+  /** Lets nothing new begin, and resolves when all that runs has ended. */
+  drain(): Promise<void>;
 };
 
 type Waiter = { readonly order: number; readonly begin: () => void };
@@ -13,15 +15,17 @@ type Waiter = { readonly order: number; readonly begin: () => void };
 export function createSlots(count: number): Slots {
   let free = count;
   const waiting: Waiter[] = [];
+  let drained: PromiseWithResolvers<void> | undefined;
   const release = () => {
-    const next = waiting.shift();
+    const next = drained === undefined ? waiting.shift() : undefined;
     if (next === undefined) free += 1;
     else next.begin();
+    if (free === count) drained?.resolve();
   };
   const acquire = (order: number, signal: AbortSignal) =>
     new Promise<void>((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason as Error);
-      if (free > 0) {
+      if (free > 0 && drained === undefined) {
         free -= 1;
         return resolve();
       }
@@ -49,6 +53,11 @@ export function createSlots(count: number): Slots {
       } finally {
         release();
       }
+    },
+    drain: () => {
+      drained ??= Promise.withResolvers();
+      if (free === count) drained.resolve();
+      return drained.promise;
     },
   };
 }

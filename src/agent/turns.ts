@@ -125,11 +125,16 @@ export class Turns {
     }
   }
 
+  /** Decides nothing any more; effects that have begun go on. */
+  halt(): void {
+    this.#stopped = true;
+    for (const worker of this.#workers.values()) worker.timer?.cancel();
+  }
+
   /** Ends all timers and gives up all effects; the containers go on. */
   stop(reason: Error): void {
-    this.#stopped = true;
+    this.halt();
     for (const worker of this.#workers.values()) {
-      worker.timer?.cancel();
       for (const controller of worker.aborts.values()) controller.abort(reason);
     }
   }

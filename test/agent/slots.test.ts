@@ -63,3 +63,22 @@ test('who gives up while waiting takes no slot', async () => {
     /given up/,
   );
 });
+
+test('when it is drained, what runs ends and nothing begins', async () => {
+  const slots = createSlots(2);
+  const first = gate();
+  let ended = false;
+  const running = slots.run(1, never, async () => {
+    await first.promise;
+    ended = true;
+  });
+  const drained = slots.drain().then(() => ended);
+  const controller = new AbortController();
+  const late = slots.run(0, controller.signal, () => assert.fail('it began'));
+  first.open();
+  assert.equal(await drained, true);
+  await running;
+  controller.abort(new Error('the agent is stopping'));
+  await assert.rejects(late, /the agent is stopping/);
+  await createSlots(1).drain();
+});
