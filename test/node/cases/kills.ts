@@ -23,6 +23,19 @@ async function vitals(board: Board): Promise<Vitals> {
   return { pid: pid ?? 0, fds: fds ?? 0, dirtyKiB };
 }
 
+/** Milliseconds of processor that the agent takes in 20 s of rest. */
+async function restMs(board: Board): Promise<number> {
+  await pause(10_000);
+  const ticks = async () => {
+    const text = await board.sh('cat /proc/$(systemctl show limpet -P MainPID)/stat');
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return Number(fields[11]) + Number(fields[12]);
+  };
+  const before = await ticks();
+  await pause(20_000);
+  return 10 * ((await ticks()) - before);
+}
+
 /** The agent answers and sees the runtime. */
 async function answering(board: Board, what: string): Promise<void> {
   await until(
@@ -61,6 +74,7 @@ async function kills(board: Board): Promise<void> {
   const before = await board.processes();
   for (const id of ids.keys()) assert.ok(before.has(id), `the container ${id} has a process`);
   const first = await vitals(board);
+  const firstMs = await restMs(board);
   let restartsBefore = 0;
   for (let round = 0; round < KILLS; round++) {
     const { pid } = await vitals(board);
@@ -92,12 +106,15 @@ async function kills(board: Board): Promise<void> {
     'the load is gone',
     (pods) => !pods.some((p) => nameOf(p).startsWith('load')),
   );
-  await pause(5000);
+  const lastMs = await restMs(board);
   const last = await vitals(board);
   board.note(
     `${KILLS} kills: descriptors ${first.fds} then ${last.fds}, ` +
-      `private dirty ${first.dirtyKiB} then ${last.dirtyKiB} KiB`,
+      `private dirty ${first.dirtyKiB} then ${last.dirtyKiB} KiB, ` +
+      `processor in 20 s of rest ${firstMs} then ${lastMs} ms`,
   );
+  // A restart of the crashing pod costs an emulated processor most of a second.
+  assert.ok(lastMs <= 2 * firstMs + 2000, `the processor's time went from ${firstMs} to ${lastMs}`);
   assert.ok(last.fds <= first.fds + 4, `descriptors went from ${first.fds} to ${last.fds}`);
   assert.ok(last.dirtyKiB <= first.dirtyKiB + 4096, 'memory does not grow with kills');
   for (const [id] of ids) assert.equal((await board.processes()).get(id), before.get(id));
