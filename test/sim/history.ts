@@ -20,8 +20,8 @@ export type History = {
   /** When the pod began to end, and which ending that was. */
   endingMs: number;
   endingKey: string | undefined;
-  /** Whether the pod was ending when the agent first began to stop a container, by its id. */
-  readonly stops: Map<string, boolean>;
+  /** Whether the pod was ending when the agent first and last began to stop a container, by its id. */
+  readonly stops: Map<string, { readonly first: boolean; readonly last: boolean }>;
   /** When it first began to stop one of the ending pod. */
   stoppingMs: number | undefined;
   /** The shortest grace that a deletion asked for. */

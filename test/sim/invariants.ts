@@ -94,7 +94,7 @@ export class Invariants {
     if (blow.signal === 'TERM') return this.#sidecarsLast(history, process, isEnding);
     const sinceMs = this.#ports.nowMs() - (process.termMs ?? this.#ports.nowMs());
     // A stop that was on its way before the pod began to end.
-    const isStray = !isEnding || history.stops.get(process.containerId) === false;
+    const isStray = !isEnding || history.stops.get(process.containerId)?.first === false;
     const grace = isStray ? graceMsOf(history.want) : endingGraceMsOf(history, worker?.seen.ledger);
     // Sidecars share what the others left of the grace.
     const sharedMs = this.#ports.nowMs() - (history.stoppingMs ?? Infinity);
@@ -210,9 +210,9 @@ export class Invariants {
     const history = this.#of(uid);
     const nowMs = this.#ports.nowMs();
     if (action.type === 'StopContainer') {
-      const isEnding = seen.ledger.ending !== undefined;
-      if (!history.stops.has(action.id)) history.stops.set(action.id, isEnding);
-      if (seen.ledger.ending !== undefined) history.stoppingMs ??= nowMs;
+      const last = seen.ledger.ending !== undefined;
+      history.stops.set(action.id, { first: history.stops.get(action.id)?.first ?? last, last });
+      if (last) history.stoppingMs ??= nowMs;
     }
     const begun = countMinute(history.begun, nowMs);
     this.mostBegun = Math.max(this.mostBegun, begun);
@@ -454,6 +454,8 @@ export class Invariants {
   #sidecarsLast(history: History, process: Process, isEnding: boolean): void {
     const { uid, name } = process;
     if (!isEnding || roleIn(history.want, name) !== 'sidecar') return;
+    // The stop of a stray that was on its way before the pod began to end can't be called back.
+    if (history.stops.get(process.containerId)?.last === false) return;
     const sidecars = history.want.pod.spec.initContainers.map((c) => c.name);
     for (const other of this.#ports.world.alive) {
       if (other.uid !== uid || other.name === name || other.late) continue;

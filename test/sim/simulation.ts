@@ -247,7 +247,7 @@ class Simulation {
   }
 
   #powerCut(): void {
-    if (!this.#isOn) return;
+    if (!this.#isOn || this.#isCalm) return;
     this.#trace('POWER CUT');
     this.#isOn = false;
     this.#agentDies(false);
@@ -256,7 +256,12 @@ class Simulation {
     this.#disk.isFull = false;
     // Without a battery the clock starts where it likes.
     if (chance(this.#random, 0.5)) this.#wallOffsetMs -= between(this.#random, 0, DECADE_MS);
-    this.#schedule(between(this.#random, 5000, 60_000), () => this.#boot());
+    this.#schedule(between(this.#random, 5000, 60_000), () => {
+      this.#boot();
+      // It may come back for a moment only.
+      if (!chance(this.#random, 0.25)) return;
+      this.#schedule(between(this.#random, 0, 8000), () => this.#powerCut());
+    });
   }
 
   #runtimeStarts(): void {
@@ -406,10 +411,14 @@ class Simulation {
           this.#invariants.trouble();
         });
         return this.#invariants.trouble();
-      case 'sandbox dies': {
+      case 'sandbox dies':
+      case 'sandbox stays': {
         const sandboxes = [...this.#world.sandboxes.keys()];
-        if (sandboxes.length > 0) this.#world.sandboxDies(pick(random, sandboxes));
-        return;
+        if (sandboxes.length === 0) return;
+        const id = pick(random, sandboxes);
+        if (kind === 'sandbox dies') return this.#world.sandboxDies(id);
+        this.#world.lingering.set(id, this.#nowMs + between(random, 1000, 600_000));
+        return this.#trace(`SANDBOX ${id} STAYS`);
       }
       case 'process dies': {
         const alive = [...this.#world.alive];
@@ -441,6 +450,7 @@ class Simulation {
     this.#agentDies(true);
     this.#disk.loseLedgers(chance(this.#random, 0.5));
     this.#invariants.ledgersLost(this.#disk.ledgers);
+    this.#world.ledgersLost(this.#disk.ledgers);
     this.#trace(`LEDGERS LOST, backup of ${this.#disk.ledgers.size}`);
   }
 
@@ -451,6 +461,7 @@ class Simulation {
     this.#isCalm = true;
     this.#disk.isFull = false;
     this.#world.missing.clear();
+    this.#world.lingering.clear();
     for (const process of [...this.#world.alive]) {
       const { kind } = this.#behaviours.get(`${process.uid}/${process.name}`)!;
       if (kind === 'task') this.#schedule(5000, () => this.#world.end(process, 0, 'exit'));

@@ -7,7 +7,7 @@
  */
 import type { Fault } from '../../src/base/failure.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { ActionResult, ContainerSeen, SandboxSeen } from '../../src/pod/model.ts';
+import type { ActionResult, ContainerSeen, Ledger, SandboxSeen } from '../../src/pod/model.ts';
 import { between, chance, pick } from './choose.ts';
 import type { Behaviour } from './pods.ts';
 import type { Entry } from './queue.ts';
@@ -96,6 +96,8 @@ export class World {
   readonly missing = new Map<string, number>();
   readonly volumes = new Set<string>();
   readonly podDirs = new Set<string>();
+  /** Sandboxes that can't be removed before this time. */
+  readonly lingering = new Map<string, number>();
   /** Names held by something half-written, until the runtime is restarted. */
   readonly halfWritten = new Set<string>();
   readonly alive = new Set<Process>();
@@ -142,6 +144,7 @@ export class World {
   removePodSandbox(id: string): ActionResult {
     const sandbox = this.sandboxes.get(id);
     if (sandbox === undefined) return OK;
+    if ((this.lingering.get(id) ?? 0) > this.#ports.nowMs()) return failed('Unknown', 'busy');
     for (const c of this.#containersOf(id)) {
       this.#blow(c, { signal: 'KILL', by: 'RemovePodSandbox' });
       this.#forget(c);
@@ -248,6 +251,14 @@ export class World {
     const nowMs = this.#ports.nowMs();
     for (const process of this.alive) {
       if (process.termMs !== undefined && nowMs <= process.termMs + 2000) process.isUnsure = true;
+    }
+  }
+
+  /** Of a signal that was sent nobody knows any more, unless a backup says so. */
+  ledgersLost(kept: ReadonlyMap<string, Ledger>): void {
+    for (const process of this.alive) {
+      const { stopping } = kept.get(process.uid)?.containers[process.name] ?? {};
+      if (process.termMs !== undefined && stopping === undefined) process.isUnsure = true;
     }
   }
 
@@ -386,8 +397,11 @@ export class World {
       else record.status = record.saved;
     }
     for (const record of this.containers.values()) {
-      if (record.status.state !== 'CONTAINER_CREATED' && record.status.state !== 'CONTAINER_EXITED')
-        this.#exited(record, 255, 'Unknown');
+      if (record.status.state === 'CONTAINER_CREATED' || record.status.state === 'CONTAINER_EXITED')
+        continue;
+      this.#exited(record, 255, 'Unknown');
+      // Of one whose files are torn the runtime can't say even that.
+      if (chance(random, 0.05)) record.status = { ...record.status, state: 'CONTAINER_UNKNOWN' };
     }
     for (const record of this.sandboxes.values()) record.status = { state: 'SANDBOX_NOTREADY' };
   }
