@@ -37,14 +37,18 @@ export function sinceMs(stamp: Stamp, now: Now): number {
   return Math.max(0, now.monoMs, now.wallMs - stamp.wallMs);
 }
 
-/** The real clocks. `floorMs` is the earliest wall time that can be true (see the time floor). */
+/**
+ * The real clocks. `floorMs` is a wall time that had passed when the process began (see the time
+ * floor). While the real clock is behind it, wall time goes on from there: if it stood still, so
+ * would all that is measured across a reboot.
+ */
 export function systemClock(boot: string, floorMs: () => number): Clock {
+  const startMonoMs = monotonicMs();
   return {
-    now: () => ({
-      monoMs: Math.floor(Number(process.hrtime.bigint() / 1_000_000n)),
-      wallMs: Math.max(Date.now(), floorMs()),
-      boot,
-    }),
+    now: () => {
+      const monoMs = monotonicMs();
+      return { monoMs, wallMs: Math.max(Date.now(), floorMs() + monoMs - startMonoMs), boot };
+    },
     sleep: (ms, signal) =>
       new Promise<void>((resolve, reject) => {
         if (signal.aborted) return reject(signal.reason as Error);
@@ -60,7 +64,7 @@ export function systemClock(boot: string, floorMs: () => number): Clock {
       }),
     at: (monoMs, run) => {
       // setTimeout takes 31 bits of milliseconds; what is farther away is asked for again.
-      const delay = () => Math.max(0, monoMs - Number(process.hrtime.bigint() / 1_000_000n));
+      const delay = () => Math.max(0, monoMs - monotonicMs());
       let timer: NodeJS.Timeout;
       const arm = () => {
         const left = delay();
@@ -74,3 +78,7 @@ export function systemClock(boot: string, floorMs: () => number): Clock {
 }
 
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}
