@@ -27,8 +27,8 @@ export type Process = {
   termMs?: number;
   /** The agent died so soon after its SIGTERM that it may not know of it. */
   isUnsure?: boolean;
-  /** A stop of it was asked for and never reached the runtime. */
-  isStopLost?: boolean;
+  /** When a stop of it was first asked for that never reached the runtime. */
+  stopLostMs?: number;
   ended?: { readonly atMs: number; readonly exitCode: number; readonly cause: EndCause };
 };
 export type EndCause = 'exit' | 'term' | 'kill' | 'power';
@@ -265,7 +265,7 @@ export class World {
   /** A stop that the runtime never heard of, though the agent waits for its end. */
   loseStop(id: string): void {
     const process = this.containers.get(id)?.process;
-    if (process !== undefined) process.isStopLost = true;
+    if (process !== undefined) process.stopLostMs ??= this.#ports.nowMs();
   }
 
   removeContainer(id: string): ActionResult {
@@ -315,6 +315,27 @@ export class World {
     return seen;
   }
 
+  /** Nothing of the pod is held: no live sandbox, no volume. */
+  isPutAway(uid: string): boolean {
+    const isReady = [...this.sandboxes.values()].some(
+      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
+    );
+    return !isReady && ![...this.volumes].some((volume) => volume.startsWith(`${uid}/`));
+  }
+
+  /** What is left of a pod, but for sandboxes that came up after the agent's last look. */
+  leftOf(uid: string, viewMs: number): string[] {
+    return [
+      ...[...this.alive].filter((p) => p.uid === uid && !p.late).map((p) => `process ${p.name}`),
+      ...[...this.sandboxes.values()]
+        .filter((s) => s.uid === uid && s.readyMs < viewMs)
+        .map((s) => `sandbox ${s.id}`),
+      ...[...this.containers.values()].filter((c) => c.uid === uid).map((c) => `container ${c.id}`),
+      ...[...this.volumes].filter((v) => v.startsWith(`${uid}/`)).map((v) => `volume ${v}`),
+      ...[...this.podDirs].filter((d) => d === uid).map((d) => `directory ${d}`),
+    ];
+  }
+
   // ---- what happens to it ----
 
   /** A process ends, by itself or by force. */
@@ -338,6 +359,11 @@ export class World {
     sandbox.status = { state: 'SANDBOX_NOTREADY' };
     this.#ports.trace(`runtime ${sandbox.uid}: sandbox ${id} died`);
     this.#ports.onChange(sandbox.uid);
+  }
+
+  /** From now on the sandboxes of some pods can be removed; nothing else may wait for that. */
+  letGo(isMeant: (uid: string) => boolean): void {
+    for (const { id, uid } of this.sandboxes.values()) if (isMeant(uid)) this.lingering.delete(id);
   }
 
   /** The kernel wrote back what was dirty. */
