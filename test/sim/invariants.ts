@@ -198,7 +198,11 @@ export class Invariants {
     const history = this.#of(uid);
     const phase = ledger.terminal?.phase;
     const text = JSON.stringify(seen.ledger);
-    if (text === history.text) throw new Violation('I-22', uid, 'stores what is stored already');
+    // A stop that fails in the very turn that notes its signal takes the note back.
+    const mayTakeBack =
+      ledger.ending !== undefined && this.#ports.nowMs() - history.troubleMs < SLACK_MS;
+    if (text === history.text && !mayTakeBack)
+      throw new Violation('I-22', uid, 'stores what is stored already');
     history.text = text;
     if (phase === 'Succeeded' && history.terminal === undefined) hasSucceeded(history, uid);
     if (history.terminal !== undefined && history.terminal !== phase) {
@@ -236,7 +240,6 @@ export class Invariants {
   forgotten({ uid, viewMs }: Worker): void {
     const history = this.#of(uid);
     history.isForgotten = true;
-    // What came up late is cleared away as belonging to nobody.
     const left = this.#ports.world.leftOf(uid, viewMs);
     if (history.want.deletion === undefined) {
       throw new Violation('I-16', uid, 'was forgotten though nobody deleted it');
