@@ -50,9 +50,9 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const steps = number('steps', values.steps);
-  const from = number('from', values.seed ?? values.from ?? '1');
-  const seeds = number('seeds', values.seed === undefined ? (values.seeds ?? '2000') : '1');
+  const steps = number('steps', values.steps, 1);
+  const from = number('from', values.seed ?? values.from ?? '1', 0);
+  const seeds = number('seeds', values.seed === undefined ? (values.seeds ?? '2000') : '1', 1);
   if (values.trace) return trace(from, steps);
   const isAsked =
     values.seeds !== undefined || values.from !== undefined || values.seed !== undefined;
@@ -82,12 +82,12 @@ function trace(seed: number, steps: number): number {
   return failed;
 }
 
-function number(name: string, text: string): number {
+function number(name: string, text: string, least: number): number {
   const value = Number(text);
-  // Any number is a seed.
-  const least = name === 'from' ? 0 : 1;
   if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
-  throw new Error(`--${name} ${text}: must be a whole number from ${least} on`);
+  const message = `--${name} ${text}: must be a whole number, at least ${least}`;
+  process.stderr.write(`scripts/test sim: ${message}; see --help\n`);
+  process.exit(2);
 }
 
 /** Seeds that once failed: the first number of each line. */
@@ -133,9 +133,10 @@ function take(totals: Totals, done: Done): void {
   for (const { seed, message } of done.failures) {
     totals.shown += 1;
     if (totals.shown > MAX_SHOWN) continue;
-    if (seed > 0) keep(seed, message);
+    if (seed !== undefined) keep(seed, message);
     process.stdout.write(`${message}\n`);
-    if (seed > 0) process.stdout.write(`repeat: scripts/test sim --seeds 1 --from ${seed}\n\n`);
+    if (seed !== undefined)
+      process.stdout.write(`repeat: scripts/test sim --seeds 1 --from ${seed}\n\n`);
   }
 }
 

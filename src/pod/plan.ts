@@ -112,15 +112,15 @@ function planLife(draft: Draft): void {
   }
   if (!volumesUp || seen.inFlight['sandbox'] !== undefined) return;
   planContainers(draft, current);
-  if (!isStartingUp(draft)) removeEarlierBoots(draft);
+  if (!isStartingUp(draft, current)) removeEarlierBoots(draft);
 }
 
 /** Something is on its way to run, or an init container runs, after which more will be. */
-function isStartingUp(draft: Draft): boolean {
+function isStartingUp(draft: Draft, { id }: SandboxSeen): boolean {
   if (draft.start.length > 0) return true;
   if (isBusy(draft, 'PullImage', 'CreateContainer', 'StartContainer')) return true;
   const { initContainers } = draft.want.pod.spec;
-  return initContainers.some((c) => roleOfInit(c) === 'init' && isRunning(draft.seen, c.name));
+  return initContainers.some((c) => roleOfInit(c) === 'init' && isRunning(draft.seen, c.name, id));
 }
 
 /** Directories, cgroup and volumes; true when all is there. */
@@ -219,7 +219,7 @@ function planContainers(draft: Draft, current: SandboxSeen): void {
       return ensureImagesOfStep(draft, index + 1, current.attempt);
     }
     ensure(draft, container, role, current);
-    if (passed || isRunning(seen, container.name)) continue;
+    if (passed || isRunning(seen, container.name, current.id)) continue;
     return ensureImagesOfStep(draft, index + 1, current.attempt);
   }
   for (const container of containers) ensure(draft, container, 'main', current);
@@ -249,10 +249,12 @@ function startsAgain(want: Want, role: Role, outcome: Outcome): boolean {
   return restarts(policy, outcome) || (role === 'init' && policy !== 'Never');
 }
 
-function isRunning(seen: Seen, name: string): boolean {
+/** Whether a container runs in this sandbox: one that still ends in a former one is none to go by. */
+function isRunning(seen: Seen, name: string, sandboxId: string): boolean {
   const attempt = seen.ledger.containers[name]?.attempt;
   if (attempt === undefined) return false;
-  return ofAttempt(seen, name, attempt)?.state === 'CONTAINER_RUNNING';
+  const found = ofAttempt(seen, name, attempt);
+  return found?.state === 'CONTAINER_RUNNING' && found.podSandboxId === sandboxId;
 }
 
 /** Brings one container nearer to running: its image, its creation, its start. */
@@ -272,7 +274,9 @@ function ensure(draft: Draft, container: Container, role: Role, current: Sandbox
   }
   const found = ofAttempt(seen, name, ledger.attempt);
   if (found === undefined) return create(draft, container, ledger.attempt, current);
-  if (found.state === 'CONTAINER_CREATED' && found.podSandboxId === current.id) {
+  if (found.state === 'CONTAINER_CREATED') {
+    // It never ran, and holds the name of what is to run; its sandbox may not be removed for long.
+    if (found.podSandboxId !== current.id) return removeContainer(draft, found);
     propose(draft, {
       type: 'StartContainer',
       key: `container/${name}`,

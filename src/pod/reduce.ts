@@ -328,7 +328,11 @@ function absorb(want: Want, seen: Seen, now: Now): Seen {
   let { ledger } = seen;
   let sandboxAttempt = ledger.sandboxAttempt;
   for (const sandbox of view.sandboxes) sandboxAttempt = Math.max(sandboxAttempt, sandbox.attempt);
-  if (sandboxAttempt !== ledger.sandboxAttempt) ledger = { ...ledger, sandboxAttempt };
+  if (sandboxAttempt !== ledger.sandboxAttempt) {
+    // The ledger was lost or is a backup: which sandboxes are of this boot is not known any more.
+    const { bootSandbox: _, ...rest } = ledger;
+    ledger = { ...rest, sandboxAttempt };
+  }
   const { initContainers, containers } = want.pod.spec;
   for (const { name } of initContainers)
     ledger = absorbContainer(want, seen, view, ledger, name, now);

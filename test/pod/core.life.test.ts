@@ -114,6 +114,34 @@ test('a sandbox of an earlier boot that cannot be removed keeps nothing from run
   assert.equal(rig.starts.at(-1), 'a#2');
 });
 
+test('a container that was created before a power cut is made again while its sandbox lingers', () => {
+  const rig = new Rig(pod('p', {}));
+  // It is there, and the power goes before it is started.
+  rig.fail('CreateContainer a#0', 'Unknown', 1, true);
+  rig.after(0.5);
+  rig.powerCut();
+  rig.fail('RemovePodSandbox 0', 'Unknown', 100);
+  rig.after(1);
+  assert.deepEqual(rig.starts, ['a#0']);
+});
+
+test('a sidecar that still ends in a former sandbox is none to go on with', () => {
+  const initContainers = [container('side', { restartPolicy: 'Always' })];
+  const containers = [container('a', { image: 'rare' })];
+  const rig = new Rig(pod('p', { initContainers, containers }), { side: { ignoresTerm: true } });
+  rig.fail('RunPodSandbox 0', 'DeadlineExceeded');
+  rig.fail('PullImage rare', 'Unavailable');
+  rig.after(5);
+  assert.deepEqual(rig.starts, ['side#0']);
+  rig.world.sandboxDies(rig.process('side').sandboxId);
+  // The attempt that was given up comes up after all.
+  rig.world.runPodSandbox('p', 0);
+  rig.after(20);
+  assert.deepEqual(rig.starts, ['side#0']);
+  rig.after(20);
+  assert.deepEqual(rig.starts, ['side#0', 'side#1', 'a#0']);
+});
+
 test('an init container that succeeded never waits, however often the power goes', () => {
   const rig = new Rig(pod('p', { initContainers: [container('init')] }));
   for (let boot = 0; boot < 5; boot++) {
@@ -385,4 +413,21 @@ test('what runs is taken over when the ledger was lost', () => {
   assert.deepEqual(rig.after(60), ['3 SetUpPod']);
   assert.equal(rig.seen.ledger.containers['a']?.attempt, 1, 'with its restart count');
   assert.equal(rig.seen.ledger.sandboxAttempt, 0);
+});
+
+test('with an older ledger a sandbox of this boot is still removed before the next one', () => {
+  const rig = new Rig(pod('p', {}));
+  rig.after(1);
+  const { ledger } = rig.seen;
+  rig.powerCut();
+  rig.after(10);
+  rig.killAgent();
+  rig.world.sandboxDies(rig.process('a').sandboxId);
+  rig.zero();
+  rig.seen = { ...rig.seen, ledger };
+  rig.startAgent();
+  assert.deepEqual(
+    rig.after(1).filter((line) => line.includes('Sandbox')),
+    ['0 RemovePodSandbox 1', '0 RunPodSandbox 2'],
+  );
 });

@@ -6,7 +6,7 @@ export class Disk {
   readonly ledgers = new Map<string, Ledger>();
   #backup = new Map<string, Ledger>();
   isFull = false;
-  /** No wall time before this can be true. */
+  /** The wall time of the last write; when an agent starts it has passed. */
   floorMs = 0;
 
   storeLedger(uid: string, ledger: Ledger, wallMs: number): void {
@@ -18,10 +18,11 @@ export class Disk {
     this.#backup = new Map(this.ledgers);
   }
 
-  /** The ledgers are gone; the backup, if it is of any use, takes their place. */
+  /** The ledgers are gone; the backup takes their place if it is of any use, now and later. */
   loseLedgers(hasBackup: boolean): void {
-    const backup = new Map(hasBackup ? this.#backup : []);
+    if (!hasBackup) this.#backup.clear();
     this.ledgers.clear();
-    for (const [uid, ledger] of backup) if (this.desired.has(uid)) this.ledgers.set(uid, ledger);
+    for (const [uid, ledger] of this.#backup)
+      if (this.desired.has(uid)) this.ledgers.set(uid, ledger);
   }
 }

@@ -1,7 +1,8 @@
 /** What the pod specification says, worked out once more and apart from the core. */
 import type { RestartPolicy } from '../../src/kube/pod.ts';
-import type { History } from './history.ts';
 import type { ActionType, Ledger, Seen, Stamp, Want } from '../../src/pod/model.ts';
+import type { History } from './history.ts';
+import { Violation } from './violation.ts';
 
 /** Actions that bring something up. */
 export const STARTS: ReadonlySet<ActionType> = new Set([
@@ -42,6 +43,17 @@ export function mayEnd(
       return (active?.ms ?? 0) >= (activeDeadlineSeconds ?? Infinity) * 1000;
     case undefined:
       return false;
+  }
+}
+
+/** A pod has succeeded if the last run of each of its containers did; throws if it has not. */
+export function hasSucceeded(history: History, uid: string): void {
+  const { want, starts, isLedgerLost, evidenceLost } = history;
+  for (const { name } of want.pod.spec.containers) {
+    const exitCode = starts.get(name)?.at(-1)?.ended?.exitCode;
+    // With the ledger and the runtime's record both gone nobody can know of the last run.
+    if (exitCode === 0 || (isLedgerLost && evidenceLost.has(name))) continue;
+    throw new Violation('phase', uid, `Succeeded, but ${name} ended with ${exitCode}`);
   }
 }
 

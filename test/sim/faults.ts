@@ -6,6 +6,7 @@ export const FAULTS = [
   'clock jump',
   'disk full',
   'sandbox dies',
+  'sandbox stays',
   'process dies',
   'image missing',
   'ledger lost',

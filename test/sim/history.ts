@@ -20,8 +20,10 @@ export type History = {
   /** When the pod began to end, and which ending that was. */
   endingMs: number;
   endingKey: string | undefined;
-  /** Whether the pod was ending when the agent first began to stop a container, by its id. */
+  /** Whether the pod was ending when the agent last began to stop a container, by its id. */
   readonly stops: Map<string, boolean>;
+  /** Containers whose SIGTERM came of a stop that was begun before the pod began to end. */
+  readonly strays: Set<string>;
   /** When it first began to stop one of the ending pod. */
   stoppingMs: number | undefined;
   /** The shortest grace that a deletion asked for. */
@@ -43,7 +45,14 @@ export function newHistory(want: Want): History {
   return {
     ...{ want, starts: new Map(), recordedZero: new Set(), attempts: new Map() },
     ...{ loops: new Map(), terminal: undefined, text: '', evidenceLost: new Set() },
-    ...{ isLedgerLost: false, isForgotten: false, begun: [], turns: [], stops: new Map() },
+    ...{
+      isLedgerLost: false,
+      isForgotten: false,
+      begun: [],
+      turns: [],
+      stops: new Map(),
+      strays: new Set(),
+    },
     ...{ deletionGraceMs: Infinity, troubleMs: 0, deletedMs: 0 },
     ...{ endingMs: 0, endingKey: undefined, stoppingMs: undefined },
   };

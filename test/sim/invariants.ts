@@ -9,6 +9,7 @@ import { describeAction } from './describe.ts';
 import {
   endingGraceMsOf,
   graceMsOf,
+  hasSucceeded,
   isResting,
   mayEnd,
   policyIn,
@@ -38,6 +39,8 @@ const DELAY_MS = 30_000;
 const SLACK_MS = 1100;
 /** From the moment a kill is due to the kill: looks, rounding, the least of two seconds. */
 const LATE_MS = 6000;
+/** How long after the end of the agent the runtime may still do what that had asked for. */
+const LATE_EFFECT_MS = 3000;
 /** Effects begun for one pod within a minute of one life of the agent. */
 export const MAX_BEGUN_PER_MINUTE = 150;
 export const MAX_TURNS_PER_MINUTE = 400;
@@ -89,17 +92,26 @@ export class Invariants {
     const { uid, name } = process;
     const history = this.#of(uid);
     if (process.late || history.isForgotten) return;
+    // What was asked for by an agent that died may still come; without its ledger nobody knows of it.
+    const isLate = this.#ports.nowMs() <= this.#agentMs + LATE_EFFECT_MS;
+    if (history.isLedgerLost && isLate && blow.by === 'RemoveContainer') return;
     const isEnding = worker?.seen.ledger.ending !== undefined;
-    if (!isEnding) this.#onlyStrays(history, process, blow);
-    if (blow.signal === 'TERM') return this.#sidecarsLast(history, process, isEnding);
+    if (!isEnding) this.#onlyStrays(history, process, blow, worker);
+    // The stop of a stray that was on its way before the pod began to end can't be called back.
+    const isOfStray = !isEnding || history.stops.get(process.containerId) === false;
+    if (isOfStray && process.termMs === undefined) history.strays.add(process.containerId);
+    if (blow.signal === 'TERM') {
+      if (!isOfStray) this.#sidecarsLast(history, process);
+      return;
+    }
     const sinceMs = this.#ports.nowMs() - (process.termMs ?? this.#ports.nowMs());
-    // A stop that was on its way before the pod began to end.
-    const isStray = !isEnding || history.stops.get(process.containerId) === false;
+    const isStray = !isEnding || history.strays.has(process.containerId);
     const grace = isStray ? graceMsOf(history.want) : endingGraceMsOf(history, worker?.seen.ledger);
     // Sidecars share what the others left of the grace.
-    const sharedMs = this.#ports.nowMs() - (history.stoppingMs ?? Infinity);
+    const { stopLostMs = Infinity } = process;
+    const sharedMs = this.#ports.nowMs() - Math.min(history.stoppingMs ?? Infinity, stopLostMs);
     const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
-    const isShared = isSidecar || process.isStopLost === true;
+    const isShared = isSidecar || process.stopLostMs !== undefined;
     const least = isStray
       ? Math.min(grace, history.deletionGraceMs)
       : isShared && sharedMs >= grace - SLACK_MS
@@ -186,9 +198,13 @@ export class Invariants {
     const history = this.#of(uid);
     const phase = ledger.terminal?.phase;
     const text = JSON.stringify(seen.ledger);
-    if (text === history.text) throw new Violation('I-22', uid, 'stores what is stored already');
+    // A stop that fails in the very turn that notes its signal takes the note back.
+    const mayTakeBack =
+      ledger.ending !== undefined && this.#ports.nowMs() - history.troubleMs < SLACK_MS;
+    if (text === history.text && !mayTakeBack)
+      throw new Violation('I-22', uid, 'stores what is stored already');
     history.text = text;
-    if (phase === 'Succeeded' && history.terminal === undefined) this.#succeeded(history, uid);
+    if (phase === 'Succeeded' && history.terminal === undefined) hasSucceeded(history, uid);
     if (history.terminal !== undefined && history.terminal !== phase) {
       throw new Violation('I-02', uid, `was ${history.terminal} for good, now ${phase}`);
     }
@@ -211,8 +227,8 @@ export class Invariants {
     const nowMs = this.#ports.nowMs();
     if (action.type === 'StopContainer') {
       const isEnding = seen.ledger.ending !== undefined;
-      if (!history.stops.has(action.id)) history.stops.set(action.id, isEnding);
-      if (seen.ledger.ending !== undefined) history.stoppingMs ??= nowMs;
+      history.stops.set(action.id, isEnding);
+      if (isEnding) history.stoppingMs ??= nowMs;
     }
     const begun = countMinute(history.begun, nowMs);
     this.mostBegun = Math.max(this.mostBegun, begun);
@@ -224,17 +240,7 @@ export class Invariants {
   forgotten({ uid, viewMs }: Worker): void {
     const history = this.#of(uid);
     history.isForgotten = true;
-    const { sandboxes, containers, volumes, podDirs, alive } = this.#ports.world;
-    const left = [
-      ...[...alive].filter((p) => p.uid === uid && !p.late).map((p) => `process ${p.name}`),
-      // What came up late, after the last look, is cleared away as belonging to nobody.
-      ...[...sandboxes.values()]
-        .filter((s) => s.uid === uid && s.readyMs < viewMs)
-        .map((s) => `sandbox ${s.id}`),
-      ...[...containers.values()].filter((c) => c.uid === uid).map((c) => `container ${c.id}`),
-      ...[...volumes].filter((v) => v.startsWith(`${uid}/`)).map((v) => `volume ${v}`),
-      ...[...podDirs].filter((d) => d === uid).map((d) => `directory ${d}`),
-    ];
+    const left = this.#ports.world.leftOf(uid, viewMs);
     if (history.want.deletion === undefined) {
       throw new Violation('I-16', uid, 'was forgotten though nobody deleted it');
     }
@@ -288,6 +294,10 @@ export class Invariants {
     if (endingKey !== undefined && endingKey !== history.endingKey) {
       history.endingKey = endingKey;
       history.endingMs = this.#ports.nowMs();
+      const isStopping = Object.values(seen.inFlight).some(
+        (f) => f.action.type === 'StopContainer',
+      );
+      if (isStopping) history.stoppingMs ??= history.endingMs;
       this.#mayEnd(history, worker);
     }
     const oneMore = plan.start.find((action) => action.type === 'RunPodSandbox');
@@ -435,14 +445,17 @@ export class Invariants {
   }
 
   /** Of a pod that goes on, only what is too much may be ended. */
-  #onlyStrays(history: History, process: Process, blow: Blow): void {
+  #onlyStrays(history: History, process: Process, blow: Blow, worker: Worker | undefined): void {
     const { uid, name, sandboxId, containerId } = process;
     const { sandboxes, containers } = this.#ports.world;
     const ready = [...sandboxes.values()].filter(
       (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
     );
     if (ready.length !== 1 || ready[0]!.id !== sandboxId) return;
-    if (containers.get(containerId)?.status.state === 'CONTAINER_UNKNOWN') return;
+    // A restart of the runtime may have cleared that up since the agent looked.
+    const shown = worker?.seen.view?.containers.find((c) => c.id === containerId)?.state;
+    const state = containers.get(containerId)?.status.state;
+    if (state === 'CONTAINER_UNKNOWN' || shown === 'CONTAINER_UNKNOWN') return;
     const isOlder = [...containers.values()].some(
       (c) => c.uid === uid && c.name === name && c.attempt > process.attempt,
     );
@@ -451,24 +464,15 @@ export class Invariants {
     throw new Violation('I-20', uid, text);
   }
 
-  #sidecarsLast(history: History, process: Process, isEnding: boolean): void {
+  #sidecarsLast(history: History, process: Process): void {
     const { uid, name } = process;
-    if (!isEnding || roleIn(history.want, name) !== 'sidecar') return;
+    if (roleIn(history.want, name) !== 'sidecar') return;
     const sidecars = history.want.pod.spec.initContainers.map((c) => c.name);
     for (const other of this.#ports.world.alive) {
       if (other.uid !== uid || other.name === name || other.late) continue;
       const isLater = sidecars.indexOf(other.name) > sidecars.indexOf(name);
       if (roleIn(history.want, other.name) === 'sidecar' && !isLater) continue;
       throw new Violation('I-07', uid, `sidecar ${name} is stopped while ${other.name} runs`);
-    }
-  }
-
-  /** A pod has succeeded if the last run of each of its containers did. */
-  #succeeded({ want, starts }: History, uid: string): void {
-    for (const { name } of want.pod.spec.containers) {
-      const exitCode = starts.get(name)?.at(-1)?.ended?.exitCode;
-      if (exitCode === 0) continue;
-      throw new Violation('phase', uid, `Succeeded, but ${name} ended with ${exitCode}`);
     }
   }
 

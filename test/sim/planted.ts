@@ -169,6 +169,33 @@ export const PLANTED: readonly Bug[] = [
     }),
   },
   {
+    name: 'a sandbox that cannot be removed is in the way for ever',
+    foundBy: ['I-04'],
+    wrap: ({ reduce, plan }) => ({
+      plan,
+      reduce: (...args) => {
+        const next = reduce(...args);
+        const retries = Object.entries(next.retries).map(
+          ([key, retry]) => [key, { ...retry, failures: Math.min(retry.failures, 1) }] as const,
+        );
+        return { ...next, retries: Object.fromEntries(retries) };
+      },
+    }),
+  },
+  {
+    name: 'what was created in a former sandbox waits until that is removed',
+    foundBy: ['I-04', 'I-22'],
+    wrap: withPlan((_, { view, ledger }, start) => {
+      const current = view?.sandboxes.find((s) => s.state === 'SANDBOX_READY');
+      const isElsewhere = (id: string) =>
+        view?.containers.some(
+          (c) => c.id === id && c.podSandboxId !== current?.id && c.state === 'CONTAINER_CREATED',
+        ) === true;
+      if (current === undefined || ledger.ending !== undefined) return start;
+      return start.filter((action) => action.type !== 'RemoveContainer' || !isElsewhere(action.id));
+    }),
+  },
+  {
     name: 'what failed is tried again at once, for ever',
     foundBy: ['I-22'],
     wrap: ({ reduce, plan }) => ({

@@ -73,6 +73,8 @@ class Simulation {
   #bootMs = 0;
   #boots = 0;
   #wallOffsetMs = START_WALL_MS;
+  /** A wall time that had passed when the agent started, and when that was. */
+  #floor = { wallMs: 0, atMs: 0 };
   #isCalm = false;
   #isOn = false;
   #pods = 0;
@@ -181,7 +183,8 @@ class Simulation {
   }
 
   #now(): Now {
-    const wallMs = Math.max(this.#nowMs + this.#wallOffsetMs, this.#disk.floorMs);
+    const floorMs = this.#floor.wallMs + this.#nowMs - this.#floor.atMs;
+    const wallMs = Math.max(this.#nowMs + this.#wallOffsetMs, floorMs);
     return { monoMs: this.#nowMs - this.#bootMs, wallMs, boot: `boot-${this.#boots}` };
   }
 
@@ -247,7 +250,7 @@ class Simulation {
   }
 
   #powerCut(): void {
-    if (!this.#isOn) return;
+    if (!this.#isOn || this.#isCalm) return;
     this.#trace('POWER CUT');
     this.#isOn = false;
     this.#agentDies(false);
@@ -256,7 +259,12 @@ class Simulation {
     this.#disk.isFull = false;
     // Without a battery the clock starts where it likes.
     if (chance(this.#random, 0.5)) this.#wallOffsetMs -= between(this.#random, 0, DECADE_MS);
-    this.#schedule(between(this.#random, 5000, 60_000), () => this.#boot());
+    this.#schedule(between(this.#random, 5000, 60_000), () => {
+      this.#boot();
+      // It may come back for a moment only.
+      if (!chance(this.#random, 0.25)) return;
+      this.#schedule(between(this.#random, 0, 8000), () => this.#powerCut());
+    });
   }
 
   #runtimeStarts(): void {
@@ -285,6 +293,7 @@ class Simulation {
   #agentStarts(): void {
     if (!this.#isOn || this.#agent !== undefined) return;
     this.#trace('agent starts');
+    this.#floor = { wallMs: this.#disk.floorMs, atMs: this.#nowMs };
     this.#invariants.agentStarts();
     this.#invariants.onDisk(this.#disk.desired);
     this.#agent = new Agent({
@@ -352,6 +361,7 @@ class Simulation {
     if (known === undefined || (known.deletion?.graceSeconds ?? Infinity) <= graceSeconds) return;
     const next: Want = { ...known, deletion: { graceSeconds, at: this.#now() } };
     this.#agent.accept(next, () => this.#invariants.acknowledged(next));
+    if (this.#isCalm) this.#world.letGo((uid) => uid === want.pod.metadata.uid);
     // Who asked for a long grace may lose patience.
     if (this.#isCalm || graceSeconds < 30 || !chance(this.#random, 0.5)) return;
     this.#schedule(between(this.#random, 1500, 15_000), () => this.#delete(next, 1));
@@ -406,10 +416,14 @@ class Simulation {
           this.#invariants.trouble();
         });
         return this.#invariants.trouble();
-      case 'sandbox dies': {
+      case 'sandbox dies':
+      case 'sandbox stays': {
         const sandboxes = [...this.#world.sandboxes.keys()];
-        if (sandboxes.length > 0) this.#world.sandboxDies(pick(random, sandboxes));
-        return;
+        if (sandboxes.length === 0) return;
+        const id = pick(random, sandboxes);
+        if (kind === 'sandbox dies') return this.#world.sandboxDies(id);
+        this.#world.lingering.set(id, this.#nowMs + between(random, 1000, 3_600_000));
+        return this.#trace(`SANDBOX ${id} STAYS`);
       }
       case 'process dies': {
         const alive = [...this.#world.alive];
@@ -441,6 +455,7 @@ class Simulation {
     this.#agentDies(true);
     this.#disk.loseLedgers(chance(this.#random, 0.5));
     this.#invariants.ledgersLost(this.#disk.ledgers);
+    this.#world.ledgersLost(this.#disk.ledgers);
     this.#trace(`LEDGERS LOST, backup of ${this.#disk.ledgers.size}`);
   }
 
@@ -451,6 +466,8 @@ class Simulation {
     this.#isCalm = true;
     this.#disk.isFull = false;
     this.#world.missing.clear();
+    const { desired } = this.#disk;
+    this.#world.letGo((uid) => !desired.has(uid) || desired.get(uid)!.deletion !== undefined);
     for (const process of [...this.#world.alive]) {
       const { kind } = this.#behaviours.get(`${process.uid}/${process.name}`)!;
       if (kind === 'task') this.#schedule(5000, () => this.#world.end(process, 0, 'exit'));
@@ -459,21 +476,14 @@ class Simulation {
 
   #unsettled(): string | undefined {
     if (this.#agent === undefined) return [...this.#disk.desired.keys()][0] ?? 'agent';
-    for (const { uid, seen, want, mailbox, effects } of this.#agent.workers.values()) {
-      const isBusy = mailbox.length > 0 || effects.size > 0;
+    for (const { uid, seen, want, mailbox, effects, version } of this.#agent.workers.values()) {
+      const isBlind = version !== (this.#versions.get(uid) ?? 0);
+      const isBusy = mailbox.length > 0 || effects.size > 0 || isBlind;
       const { terminal } = seen.ledger;
-      const isDone = terminal === undefined ? isSettled(want, seen) : this.#isPutAway(uid);
+      const isDone = terminal === undefined ? isSettled(want, seen) : this.#world.isPutAway(uid);
       if (want.deletion !== undefined || isBusy || !isDone) return uid;
     }
     return undefined;
-  }
-
-  #isPutAway(uid: string): boolean {
-    const { sandboxes, volumes } = this.#world;
-    const isReady = [...sandboxes.values()].some(
-      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
-    );
-    return !isReady && ![...volumes].some((volume) => volume.startsWith(`${uid}/`));
   }
 
   #isEmpty(): void {

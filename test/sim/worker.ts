@@ -15,7 +15,7 @@ export type Job =
 
 export type Done = {
   readonly passed: number;
-  readonly failures: readonly { readonly seed: number; readonly message: string }[];
+  readonly failures: readonly { readonly seed: number | undefined; readonly message: string }[];
   readonly steps: number;
   readonly processes: number;
   readonly simulatedMs: number;
@@ -84,7 +84,7 @@ export function findBug(index: number, seeds: number, steps: number): Done {
     return { ...done, passed: 1, failures: [], bug: { name: bug.name, seed, invariant } };
   }
   const message = `planted bug not found in ${seeds} seeds: ${bug.name}`;
-  return { ...done, passed: 0, failures: [{ seed: 0, message }] };
+  return { ...done, passed: 0, failures: [{ seed: undefined, message }] };
 }
 
 parentPort?.on('message', (job: Job) => {

@@ -7,7 +7,7 @@
  */
 import type { Fault } from '../../src/base/failure.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { ActionResult, ContainerSeen, SandboxSeen } from '../../src/pod/model.ts';
+import type { ActionResult, ContainerSeen, Ledger, SandboxSeen } from '../../src/pod/model.ts';
 import { between, chance, pick } from './choose.ts';
 import type { Behaviour } from './pods.ts';
 import type { Entry } from './queue.ts';
@@ -27,8 +27,8 @@ export type Process = {
   termMs?: number;
   /** The agent died so soon after its SIGTERM that it may not know of it. */
   isUnsure?: boolean;
-  /** A stop of it was asked for and never reached the runtime. */
-  isStopLost?: boolean;
+  /** When a stop of it was first asked for that never reached the runtime. */
+  stopLostMs?: number;
   ended?: { readonly atMs: number; readonly exitCode: number; readonly cause: EndCause };
 };
 export type EndCause = 'exit' | 'term' | 'kill' | 'power';
@@ -96,6 +96,8 @@ export class World {
   readonly missing = new Map<string, number>();
   readonly volumes = new Set<string>();
   readonly podDirs = new Set<string>();
+  /** Sandboxes that can't be removed before this time. */
+  readonly lingering = new Map<string, number>();
   /** Names held by something half-written, until the runtime is restarted. */
   readonly halfWritten = new Set<string>();
   readonly alive = new Set<Process>();
@@ -142,6 +144,7 @@ export class World {
   removePodSandbox(id: string): ActionResult {
     const sandbox = this.sandboxes.get(id);
     if (sandbox === undefined) return OK;
+    if ((this.lingering.get(id) ?? 0) > this.#ports.nowMs()) return failed('Unknown', 'busy');
     for (const c of this.#containersOf(id)) {
       this.#blow(c, { signal: 'KILL', by: 'RemovePodSandbox' });
       this.#forget(c);
@@ -251,10 +254,18 @@ export class World {
     }
   }
 
+  /** Of a signal that was sent nobody knows any more, unless a backup says so. */
+  ledgersLost(kept: ReadonlyMap<string, Ledger>): void {
+    for (const process of this.alive) {
+      const { stopping } = kept.get(process.uid)?.containers[process.name] ?? {};
+      if (process.termMs !== undefined && stopping === undefined) process.isUnsure = true;
+    }
+  }
+
   /** A stop that the runtime never heard of, though the agent waits for its end. */
   loseStop(id: string): void {
     const process = this.containers.get(id)?.process;
-    if (process !== undefined) process.isStopLost = true;
+    if (process !== undefined) process.stopLostMs ??= this.#ports.nowMs();
   }
 
   removeContainer(id: string): ActionResult {
@@ -304,6 +315,27 @@ export class World {
     return seen;
   }
 
+  /** Nothing of the pod is held: no live sandbox, no volume. */
+  isPutAway(uid: string): boolean {
+    const isReady = [...this.sandboxes.values()].some(
+      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
+    );
+    return !isReady && ![...this.volumes].some((volume) => volume.startsWith(`${uid}/`));
+  }
+
+  /** What is left of a pod, but for sandboxes that came up after the agent's last look. */
+  leftOf(uid: string, viewMs: number): string[] {
+    return [
+      ...[...this.alive].filter((p) => p.uid === uid && !p.late).map((p) => `process ${p.name}`),
+      ...[...this.sandboxes.values()]
+        .filter((s) => s.uid === uid && s.readyMs < viewMs)
+        .map((s) => `sandbox ${s.id}`),
+      ...[...this.containers.values()].filter((c) => c.uid === uid).map((c) => `container ${c.id}`),
+      ...[...this.volumes].filter((v) => v.startsWith(`${uid}/`)).map((v) => `volume ${v}`),
+      ...[...this.podDirs].filter((d) => d === uid).map((d) => `directory ${d}`),
+    ];
+  }
+
   // ---- what happens to it ----
 
   /** A process ends, by itself or by force. */
@@ -327,6 +359,11 @@ export class World {
     sandbox.status = { state: 'SANDBOX_NOTREADY' };
     this.#ports.trace(`runtime ${sandbox.uid}: sandbox ${id} died`);
     this.#ports.onChange(sandbox.uid);
+  }
+
+  /** From now on the sandboxes of some pods can be removed; nothing else may wait for that. */
+  letGo(isMeant: (uid: string) => boolean): void {
+    for (const { id, uid } of this.sandboxes.values()) if (isMeant(uid)) this.lingering.delete(id);
   }
 
   /** The kernel wrote back what was dirty. */
@@ -386,8 +423,11 @@ export class World {
       else record.status = record.saved;
     }
     for (const record of this.containers.values()) {
-      if (record.status.state !== 'CONTAINER_CREATED' && record.status.state !== 'CONTAINER_EXITED')
-        this.#exited(record, 255, 'Unknown');
+      if (record.status.state === 'CONTAINER_CREATED' || record.status.state === 'CONTAINER_EXITED')
+        continue;
+      this.#exited(record, 255, 'Unknown');
+      // Of one whose files are torn the runtime can't say even that.
+      if (chance(random, 0.05)) record.status = { ...record.status, state: 'CONTAINER_UNKNOWN' };
     }
     for (const record of this.sandboxes.values()) record.status = { state: 'SANDBOX_NOTREADY' };
   }
