@@ -3,7 +3,6 @@
  * it, and closes it in reverse. The containers go on when it ends.
  */
 import { mkdirSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
 import { abortable } from '../base/abortable.ts';
 import { systemClock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
@@ -13,6 +12,7 @@ import { BUILT_WALL_MS } from '../base/version.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { Pod } from '../kube/pod.ts';
 import { fileFailure } from '../linux/files.ts';
+import { hostIPs } from '../linux/addresses.ts';
 import { openLibc } from '../linux/libc.ts';
 import { createNotifier } from '../linux/notify.ts';
 import { bootId } from '../linux/proc.ts';
@@ -154,7 +154,7 @@ class Agent {
       random: systemRandom(),
       runtime: this.#runtime,
       cgroupDriver: () => nodeCgroup.driver(),
-      hostIP,
+      hostIP: () => hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
       findings: () => findingsOf(store, this.#runtime, this.#unknown, holds),
       startedAt: rfc3339OfMs(clock.now().wallMs),
@@ -337,14 +337,4 @@ function manifestEvent({ path, message }: NodeReport['manifestErrors'][number]):
     message,
     object: { kind: 'Manifest', name: path },
   };
-}
-
-/** The first address of the node that others can reach. */
-function hostIP(): string | undefined {
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const { family, internal, address } of addresses ?? []) {
-      if (family === 'IPv4' && !internal && !address.startsWith('169.254.')) return address;
-    }
-  }
-  return undefined;
 }

@@ -1,15 +1,17 @@
 /** Connects the pod workers with the runtime, the store and the node. */
 import type { Clock } from '../base/clock.ts';
+import { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { systemRandom } from '../base/random.ts';
 import type { CriRuntime } from '../cri/open.ts';
 import { open as openRuntime } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
+import { NO_OBJECTS } from '../kube/objects.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
 import type { Store } from '../store/store.ts';
 import { Desired } from './desired.ts';
-import { createExecute, withLastWords } from './execute.ts';
+import { createExecute, withLastWords, type ExecuteOptions } from './execute.ts';
 import { fullHold } from './findings.ts';
 import { Holds } from './holds.ts';
 import type { Images } from './images.ts';
@@ -62,6 +64,7 @@ export function createCore(
     linkDirectory: options.containerLogsDirectory,
   };
   const memoryBytes = memTotalBytes();
+  const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
   const onEvent = (event: NewEvent) => store.recordEvent(event, clock.now());
   const holds = new Holds((hold) => turns.hold(hold));
   const nodeCgroup = createNodeCgroup(options, clock, cri.runtime);
@@ -87,6 +90,9 @@ export function createCore(
     starts,
     nodeCgroup,
     memoryBytes,
+    allocatable,
+    ...WITHOUT_API,
+    clock,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
     onEvent,
     log,
@@ -105,8 +111,19 @@ export function createCore(
     },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });
-  const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
   const node = { name: options.nodeName, maxPods: options.maxPods, allocatable };
   const desired = new Desired({ store, turns, clock, log, node });
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds };
 }
+
+/** What a node has for its pods that no API server stands behind. */
+const WITHOUT_API: Pick<ExecuteOptions, 'objects' | 'token'> = {
+  objects: NO_OBJECTS,
+  token: () =>
+    Promise.reject(
+      new Failure(
+        'Unavailable',
+        'a token of a service account takes an API server, and none is set',
+      ),
+    ),
+};

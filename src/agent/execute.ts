@@ -2,20 +2,26 @@
  * Carries out the actions of the core. Every one may be repeated, since the agent can be killed
  * between an effect and its record. What goes wrong is a `Failure`; `turns.ts` hands it to the core.
  */
+import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import { podCgroupParent } from '../kube/cgroup.ts';
 import type { ContainerStatusCri, PodSandboxConfig, RuntimeService } from '../kube/cri.ts';
 import type { NewEvent } from '../kube/event.ts';
+import type { Objects } from '../kube/objects.ts';
 import type { Container } from '../kube/pod.ts';
 import { REASON } from '../kube/reason.ts';
 import { podResources, qosClass } from '../kube/qos.ts';
+import { hostIPs } from '../linux/addresses.ts';
 import { containerConfig } from '../pod/container-config.ts';
+import { resolveEnvironment } from '../pod/environment.ts';
 import { objectOf } from '../pod/events.ts';
 import type { Action, ActionResult, ActionType } from '../pod/model.ts';
+import type { Allocatable } from '../pod/resources.ts';
 import { sandboxConfig } from '../pod/sandbox-config.ts';
 import { currentSandbox } from '../pod/seen.ts';
 import { setUpVolume, tearDownLeftovers, tearDownVolume } from '../volume/index.ts';
+import type { VolumeContext } from '../volume/plugin.ts';
 import type { Images } from './images.ts';
 import type { Looks } from './looks.ts';
 import type { NodeCgroup } from './node-cgroup.ts';
@@ -42,6 +48,11 @@ export type ExecuteOptions = {
   readonly starts: Slots;
   readonly nodeCgroup: NodeCgroup;
   readonly memoryBytes: number;
+  readonly allocatable: Allocatable;
+  /** What pods make use of, as it is known now. */
+  readonly objects: Objects;
+  readonly token: VolumeContext['token'];
+  readonly clock: Clock;
   readonly onView: (worker: Worker, view: Awaited<ReturnType<Looks['look']>>) => void;
   readonly onEvent: (event: NewEvent) => void;
   readonly log: Log;
@@ -93,8 +104,10 @@ const EXECUTORS: Executors = {
   },
   SetUpVolume: async ({ state, worker, action: { volume }, signal }) => {
     const { pod } = worker.want;
-    const at = { ...placeOf(state, worker), pod, allocatableMemoryBytes: state.memoryBytes };
-    const { hostPath } = await setUpVolume(at, volume, signal);
+    const { objects, token, allocatable, clock } = state;
+    const { wallMs } = clock.now();
+    const context = { ...placeOf(state, worker), pod, objects, token, allocatable, wallMs };
+    const { hostPath } = await setUpVolume(context, volume, signal);
     state.volumePaths.set(worker, { ...state.volumePaths.get(worker), [volume.name]: hostPath });
   },
   TearDownVolume: ({ state, worker, action, signal }) =>
@@ -182,7 +195,7 @@ async function sandboxOf(state: State, worker: Worker, attempt: number): Promise
 
 async function createContainer(run: Run<Of<'CreateContainer'>>) {
   const { state, worker, action, signal } = run;
-  const { pod, deletion } = worker.want;
+  const { pod, source, deletion } = worker.want;
   const { name, attempt, imageRef } = action;
   const container = containerOf(worker, name);
   if (container === undefined) throw new Failure('InvalidArgument', `no container ${name}`);
@@ -190,6 +203,10 @@ async function createContainer(run: Run<Of<'CreateContainer'>>) {
   // Never guess: an image that asks for a user must not run as root.
   if (imageUser === undefined) throw new Failure('NotFound', `the image ${imageRef} is unknown`);
   const ips = currentSandbox(worker.seen)?.ips ?? [];
+  const { objects, allocatable } = state;
+  const facts = { source, allocatable, podIPs: ips, hostIPs: hostIPs() };
+  const environment = resolveEnvironment(pod, container, objects, facts);
+  if (!environment.ok) return environment;
   const { clusterDomain } = state.options;
   const terminationLogPath = await createTerminationLog(state.paths, pod, container, attempt);
   const config = containerConfig({
@@ -198,6 +215,7 @@ async function createContainer(run: Run<Of<'CreateContainer'>>) {
     attempt,
     imageRef,
     imageUser,
+    environment: environment.value,
     volumePaths: state.volumePaths.get(worker) ?? {},
     etcHostsPath: await writeHostsFile(state.paths, pod, { ips, clusterDomain }),
     ...(terminationLogPath !== undefined && { terminationLogPath }),

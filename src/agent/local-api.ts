@@ -39,7 +39,7 @@ export function createLocalApi(context: LocalApiOptions): LocalApi {
     pods,
     events: (filter) => ({ kind: 'EventList', items: store.events(filter) }),
     apply: async (manifest) => {
-      const { pods: parsed, problems } = await readManifest(manifest);
+      const { pods: parsed, problems } = await readManifest(manifest, 'local');
       if (problems.length > 0) {
         tellOfRefusal(
           context,

@@ -33,6 +33,15 @@ export const LIMITS = {
   events: 1000,
   /** Events kept for one pod. */
   eventsPerPod: 50,
+  /** Bytes of the values of one config map or secret; the API server itself allows no more. */
+  objectBytes: 1024 * 1024,
+  /** Files of one volume of config maps, secrets and the like. */
+  volumeFiles: 10_000,
+  /**
+   * Memory of such a volume for each of its sources: the old and the new files at once, each of
+   * which takes whole pages.
+   */
+  volumeSourceBytes: 32 * 1024 * 1024,
   terminationMessageBytes: 4096,
   /** Of all containers of a pod together, in equal shares. */
   podTerminationMessageBytes: 12 * 1024,

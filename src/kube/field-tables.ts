@@ -51,13 +51,11 @@ export const FIELDS = {
     carried: `containers initContainers volumes restartPolicy terminationGracePeriodSeconds
       activeDeadlineSeconds dnsPolicy dnsConfig hostNetwork hostPID hostIPC shareProcessNamespace
       hostname subdomain hostAliases securityContext nodeName priority priorityClassName affinity
-      os`,
+      os serviceAccountName serviceAccount imagePullSecrets enableServiceLinks
+      automountServiceAccountToken`,
     // Of taints a kubelet heeds only NoExecute ones of its node, and a node alone has no taints.
-    // Service links are made of Services, and there are none without an API server.
-    dropped: `schedulerName tolerations topologySpreadConstraints preemptionPolicy
-      enableServiceLinks`,
-    later: `ephemeralContainers nodeSelector serviceAccountName serviceAccount
-      automountServiceAccountToken imagePullSecrets readinessGates runtimeClassName overhead
+    dropped: 'schedulerName tolerations topologySpreadConstraints preemptionPolicy',
+    later: `ephemeralContainers nodeSelector readinessGates runtimeClassName overhead
       setHostnameAsFQDN hostUsers schedulingGates resourceClaims resources hostnameOverride
       schedulingGroup`,
     harmless: { hostUsers: [true] },
@@ -82,13 +80,27 @@ export const FIELDS = {
   }),
   SeccompProfile: table('SeccompProfile', { carried: 'type', later: 'localhostProfile' }),
   Container: table('Container', {
-    carried: `name image imagePullPolicy command args workingDir env ports resources volumeMounts
-      terminationMessagePath terminationMessagePolicy securityContext stdin stdinOnce tty
-      restartPolicy`,
-    later: `envFrom resizePolicy restartPolicyRules volumeDevices livenessProbe readinessProbe
-      startupProbe lifecycle`,
+    carried: `name image imagePullPolicy command args workingDir env envFrom ports resources
+      volumeMounts terminationMessagePath terminationMessagePolicy securityContext stdin stdinOnce
+      tty restartPolicy`,
+    later: `resizePolicy restartPolicyRules volumeDevices livenessProbe readinessProbe startupProbe
+      lifecycle`,
   }),
-  EnvVar: table('EnvVar', { carried: 'name value', later: 'valueFrom' }),
+  EnvVar: table('EnvVar', { carried: 'name value valueFrom' }),
+  EnvVarSource: table('EnvVarSource', {
+    carried: 'fieldRef resourceFieldRef configMapKeyRef secretKeyRef',
+    later: 'fileKeyRef',
+  }),
+  EnvFromSource: table('EnvFromSource', { carried: 'prefix configMapRef secretRef' }),
+  ObjectFieldSelector: table('ObjectFieldSelector', { carried: 'apiVersion fieldPath' }),
+  ResourceFieldSelector: table('ResourceFieldSelector', {
+    carried: 'containerName resource divisor',
+  }),
+  ConfigMapKeySelector: table('ConfigMapKeySelector', { carried: 'name key optional' }),
+  SecretKeySelector: table('SecretKeySelector', { carried: 'name key optional' }),
+  ConfigMapEnvSource: table('ConfigMapEnvSource', { carried: 'name optional' }),
+  SecretEnvSource: table('SecretEnvSource', { carried: 'name optional' }),
+  LocalObjectReference: table('LocalObjectReference', { carried: 'name' }),
   ContainerPort: table('ContainerPort', {
     carried: 'name containerPort hostPort hostIP protocol',
   }),
@@ -110,30 +122,43 @@ export const FIELDS = {
   Capabilities: table('Capabilities', { carried: 'add drop' }),
   // A volume source counts even when it is empty, so `parse-volume.ts` looks at `later` itself.
   Volume: table('Volume', {
-    carried: 'name emptyDir hostPath',
-    later: `awsElasticBlockStore azureDisk azureFile cephfs cinder configMap csi downwardAPI
-      ephemeral fc flexVolume flocker gcePersistentDisk gitRepo glusterfs image iscsi nfs
-      persistentVolumeClaim photonPersistentDisk portworxVolume projected quobyte rbd scaleIO
-      secret storageos vsphereVolume`,
+    carried: 'name emptyDir hostPath configMap secret downwardAPI projected',
+    later: `awsElasticBlockStore azureDisk azureFile cephfs cinder csi ephemeral fc flexVolume
+      flocker gcePersistentDisk gitRepo glusterfs image iscsi nfs persistentVolumeClaim
+      photonPersistentDisk portworxVolume quobyte rbd scaleIO storageos vsphereVolume`,
   }),
   EmptyDirVolumeSource: table('EmptyDirVolumeSource', { carried: 'medium sizeLimit' }),
   HostPathVolumeSource: table('HostPathVolumeSource', { carried: 'path type' }),
+  ConfigMapVolumeSource: table('ConfigMapVolumeSource', {
+    carried: 'name items defaultMode optional',
+  }),
+  SecretVolumeSource: table('SecretVolumeSource', {
+    carried: 'secretName items defaultMode optional',
+  }),
+  KeyToPath: table('KeyToPath', { carried: 'key path mode' }),
+  DownwardAPIVolumeSource: table('DownwardAPIVolumeSource', { carried: 'items defaultMode' }),
+  DownwardAPIVolumeFile: table('DownwardAPIVolumeFile', {
+    carried: 'path mode fieldRef resourceFieldRef',
+  }),
+  ProjectedVolumeSource: table('ProjectedVolumeSource', { carried: 'sources defaultMode' }),
+  VolumeProjection: table('VolumeProjection', {
+    carried: 'configMap secret downwardAPI serviceAccountToken',
+    later: 'clusterTrustBundle podCertificate',
+  }),
+  ConfigMapProjection: table('ConfigMapProjection', { carried: 'name items optional' }),
+  SecretProjection: table('SecretProjection', { carried: 'name items optional' }),
+  DownwardAPIProjection: table('DownwardAPIProjection', { carried: 'items' }),
+  ServiceAccountTokenProjection: table('ServiceAccountTokenProjection', {
+    carried: 'audience expirationSeconds path',
+  }),
 } as const satisfies Record<string, FieldTable>;
 
 /** What to do instead, where there is something better than to remove the field. */
 export const INSTEAD: Readonly<Record<string, string>> = {
-  valueFrom: 'write the text itself as "value"',
-  envFrom: 'write the variables themselves under "env"',
+  fileKeyRef: 'write the text itself as "value"',
   nodeSelector: 'remove it: on a single node there is nothing to select',
   requiredDuringSchedulingIgnoredDuringExecution:
     'remove it: on a single node there is nothing to select',
-  serviceAccountName: 'remove it: a service account needs an API server',
-  serviceAccount: 'remove it: a service account needs an API server',
-  automountServiceAccountToken: 'set it to false: a token needs an API server',
-  imagePullSecrets: 'remove it and give containerd the credentials of the registry',
-  configMap: 'put the files on the node and use a hostPath volume',
-  secret: 'put the files on the node and use a hostPath volume',
-  projected: 'put the files on the node and use a hostPath volume',
   persistentVolumeClaim: 'use a hostPath volume',
   nfs: 'mount it on the node and use a hostPath volume',
   localhostProfile: 'use the type RuntimeDefault',

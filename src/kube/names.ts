@@ -74,6 +74,19 @@ export const envNameProblem: Check = (text) =>
     ? undefined
     : "a valid environment variable name must consist only of printable ASCII characters other than '='";
 
+/** A key of a config map or a secret, which may become the name of a file. */
+export const configMapKeyProblem: Check = (text) => {
+  if (text === '.' || text === '..') return `must not be '${text}'`;
+  if (text.startsWith('..')) return "must not start with '..'";
+  return (
+    tooLong(text, 253) ??
+    (/^[-._a-zA-Z0-9]+$/.test(text)
+      ? undefined
+      : "a valid config key must consist of alphanumeric characters, '-', '_' or '.' " +
+        "(e.g. 'key.name' or 'KEY_NAME')")
+  );
+};
+
 /** The name of a port: at least one letter, at most 15 characters. */
 export const portNameProblem: Check = (text) => {
   if (text.length > 15) return 'must be no more than 15 characters';

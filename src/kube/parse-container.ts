@@ -5,7 +5,8 @@ import {
   withDefaultRequests,
 } from './defaults.ts';
 import { FIELDS } from './field-tables.ts';
-import { envNameProblem, ipProblem, portNameProblem } from './names.ts';
+import { ipProblem, portNameProblem } from './names.ts';
+import { readEnv, readEnvFrom } from './parse-env.ts';
 import {
   field,
   notCarriedOut,
@@ -27,7 +28,6 @@ import { readSecurityContext } from './parse-security.ts';
 import type {
   Container,
   ContainerPort,
-  EnvVar,
   MountPropagation,
   ResourceList,
   ResourceRequirements,
@@ -51,6 +51,7 @@ export function readContainer(report: Fields['report'], item: Item, init: boolea
     ...present({ command: readTexts(fields, 'command'), args: readTexts(fields, 'args') }),
     ...present({ workingDir: readAbsolutePath(fields, 'workingDir') }),
     env: readItems(fields, 'env').map((env) => readEnv(report, env)),
+    ...present({ envFrom: readEnvFrom(fields) }),
     ports: readItems(fields, 'ports').map((port) => readPort(report, port)),
     resources: readResources(fields),
     volumeMounts: readItems(fields, 'volumeMounts').map((mount) => readMount(report, mount)),
@@ -96,19 +97,6 @@ function readRestartPolicy(fields: Fields, init: boolean): { restartPolicy?: 'Al
     fields.report.add(path, 'must be one of "Always", "OnFailure", "Never"', { value: policy });
   }
   return {};
-}
-
-function readEnv(report: Fields['report'], item: Item): EnvVar {
-  const fields = openFields(report, item.node, item.path, FIELDS.EnvVar);
-  const name = readText(fields, 'name');
-  const path = [...item.path, 'name'];
-  if (name === '' || (name === undefined && field(fields, 'name') === undefined)) {
-    report.add(path, 'is required');
-  } else if (name !== undefined) {
-    const problem = envNameProblem(name);
-    if (problem !== undefined) report.add(path, problem, { value: name });
-  }
-  return { name: name ?? '', value: readText(fields, 'value', { hidden: true }) ?? '' };
 }
 
 function readPort(report: Fields['report'], item: Item): ContainerPort {

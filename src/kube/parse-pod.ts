@@ -162,8 +162,23 @@ function readSpec(fields: Fields): PodSpec {
       nodeName: readName(fields, 'nodeName', dnsSubdomainProblem),
       priority: readInteger(fields, 'priority', -MAX_INT32 - 1, MAX_INT32),
       priorityClassName: readName(fields, 'priorityClassName', dnsSubdomainProblem),
+      serviceAccountName:
+        readName(fields, 'serviceAccountName', dnsSubdomainProblem) ??
+        readName(fields, 'serviceAccount', dnsSubdomainProblem),
+      automountServiceAccountToken: readBoolean(fields, 'automountServiceAccountToken'),
+      imagePullSecrets: readImagePullSecrets(fields),
+      enableServiceLinks: readBoolean(fields, 'enableServiceLinks'),
     }),
   };
+}
+
+/** An empty name is none, as it is to the kubelet. */
+function readImagePullSecrets(fields: Fields): readonly string[] | undefined {
+  const names = readItems(fields, 'imagePullSecrets').flatMap(({ node, path }) => {
+    const reference = openFields(fields.report, node, path, FIELDS.LocalObjectReference);
+    return readName(reference, 'name', dnsSubdomainProblem) ?? [];
+  });
+  return names.length === 0 ? undefined : names;
 }
 
 /** A name that may be absent; empty is the same as absent. */

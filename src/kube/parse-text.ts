@@ -1,6 +1,6 @@
 /** Reads texts that have a form: names, absolute paths, quantities. */
 import { dnsLabelProblem } from './names.ts';
-import { field, readText, type Fields } from './parse-fields.ts';
+import { field, readInteger, readText, type Fields } from './parse-fields.ts';
 import { parseQuantity } from './quantity.ts';
 
 /** The name of a container or a volume: required, a DNS label. */
@@ -29,6 +29,51 @@ export function readAbsolutePath(fields: Fields, name: string): string | undefin
     fields.report.add(at, "must not contain '..'", { value: path });
   }
   return path;
+}
+
+/** A text that has to be there and may not be empty; `problemOf` says what is wrong with it. */
+export function readRequired(
+  fields: Fields,
+  name: string,
+  problemOf: (text: string) => string | undefined = () => undefined,
+): string {
+  const text = readText(fields, name) ?? '';
+  const path = [...fields.path, name];
+  if (text !== '') {
+    const problem = problemOf(text);
+    if (problem !== undefined) fields.report.add(path, problem, { value: text });
+  } else if ((field(fields, name)?.value ?? '') === '') {
+    fields.report.add(path, 'is required');
+  }
+  return text;
+}
+
+/** The path of a file in a volume: relative, without climbing, not one of the volume's own. */
+export function readPathInVolume(fields: Fields, name = 'path'): string {
+  return readRequired(fields, name, (path) => {
+    if (path.startsWith('/')) return 'must be a relative path';
+    if (path.split('/').includes('..')) return "must not contain '..'";
+    return path.startsWith('..') ? "must not start with '..'" : undefined;
+  });
+}
+
+const MAX_MODE = 0o777;
+
+/** Permission bits. JSON has no octal numbers, so a mode may well be written as 420. */
+export function readMode(fields: Fields, name: string): number | undefined {
+  const node = field(fields, name);
+  if (typeof node?.value !== 'number' || (node.value >= 0 && node.value <= MAX_MODE)) {
+    return readInteger(fields, name, 0, MAX_MODE);
+  }
+  fields.report.add(
+    [...fields.path, name],
+    'must be a number between 0 and 0777 (octal), both inclusive',
+    {
+      value: node.value,
+      ...(/^[0-7]{3}$/.test(String(node.value)) && { remedy: `in octal it is 0${node.value}` }),
+    },
+  );
+  return undefined;
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Reads a volume of a pod. */
 import { FIELDS } from './field-tables.ts';
+import { readConfigMap, readDownwardAPI, readProjected, readSecret } from './parse-projected.ts';
 import {
   field,
   openFields,
@@ -38,7 +39,9 @@ export function readVolume(report: Fields['report'], item: Item): Volume {
   }
   const hostPath = readMap(fields, 'hostPath', FIELDS.HostPathVolumeSource);
   if (hostPath !== undefined) return readHostPath(hostPath, name);
-  return readEmptyDir(fields, name);
+  const source =
+    readConfigMap(fields) ?? readSecret(fields) ?? readDownwardAPI(fields) ?? readProjected(fields);
+  return source === undefined ? readEmptyDir(fields, name) : { name, ...source };
 }
 
 /** Also what a volume without any source is: Kubernetes makes it an emptyDir. */

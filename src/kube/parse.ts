@@ -17,8 +17,9 @@ import type { Fields, Item, Report } from './parse-fields.ts';
 import { parseJson } from './parse-json.ts';
 import { readPod } from './parse-pod.ts';
 import { parseYaml, type Yaml } from './parse-yaml.ts';
-import type { Pod } from './pod.ts';
+import type { Pod, Source } from './pod.ts';
 import { validatePod } from './validate.ts';
+import { withoutApi } from './without-api.ts';
 
 export type ParseResult = {
   /** Complete, but for their uid. Empty when there is any problem. */
@@ -59,11 +60,12 @@ function tooLarge(bytes: number): ManifestSyntaxError {
 /**
  * Reads a manifest. Never throws: what is wrong with the text is in `problems`.
  * `yaml` is the YAML library; without it only JSON is read (see `needsYaml`).
+ * Only pods of the source `api` may name objects of the API server.
  */
-export function parseManifest(text: string, yaml?: Yaml): ParseResult {
+export function parseManifest(text: string, yaml?: Yaml, source: Source = 'file'): ParseResult {
   try {
     const documents = parseDocuments(text.replace(/^\uFEFF/, ''), yaml);
-    return readDocuments(documents);
+    return readDocuments(documents, source);
   } catch (error) {
     if (error instanceof ManifestSyntaxError) return { pods: [], problems: [syntaxProblem(error)] };
     throw error;
@@ -97,12 +99,12 @@ function parseDocuments(text: string, yaml: Yaml | undefined): readonly Manifest
   return documents;
 }
 
-function readDocuments(documents: readonly ManifestNode[]): ParseResult {
+function readDocuments(documents: readonly ManifestNode[], source: Source): ParseResult {
   const pods: Pod[] = [];
   const problems: Problem[] = [];
   documents.forEach((node, index) => {
     const report = createReport(node, documents.length > 1 ? index + 1 : undefined);
-    for (const pod of readObject(report, { node, path: [] })) {
+    for (const pod of readObject(report, { node, path: [] }, source)) {
       pods.push(pod);
       const twin = pods.find((other) => other !== pod && sameName(other, pod));
       if (twin === undefined || pod.metadata.name === '') continue;
@@ -131,7 +133,7 @@ function sameName(a: Pod, b: Pod): boolean {
   return a.metadata.name === b.metadata.name && a.metadata.namespace === b.metadata.namespace;
 }
 
-function readObject(report: Report, item: Item): readonly Pod[] {
+function readObject(report: Report, item: Item, source: Source): readonly Pod[] {
   const map = mapOf(item.node);
   if (map === undefined) {
     const remedy = 'begin it with "apiVersion: v1" and "kind: Pod"';
@@ -141,26 +143,26 @@ function readObject(report: Report, item: Item): readonly Pod[] {
   const fields: Fields = { report, path: item.path, map };
   const kind = readKind(fields);
   if (kind === undefined) return [];
-  if (kind === 'Pod') return [readWholePod(report, item)];
-  return readList(report, item, kind);
+  if (kind === 'Pod') return [readWholePod(report, item, source)];
+  return readList(report, item, kind, source);
 }
 
-function readWholePod(report: Report, item: Item): Pod {
+function readWholePod(report: Report, item: Item, source: Source): Pod {
   const pod = readPod(report, item);
   validatePod(report, pod, item.path);
-  return pod;
+  return source === 'api' ? pod : withoutApi(report, pod, source, item.path);
 }
 
 /** A list in a list is not taken: nobody writes one, and it would have no bottom. */
-function readList(report: Report, item: Item, kind: string): readonly Pod[] {
+function readList(report: Report, item: Item, kind: string, source: Source): readonly Pod[] {
   const fields = openFields(report, item.node, item.path, FIELDS.List);
   return readItems(fields, 'items').flatMap((entry) => {
     const map = mapOf(entry.node);
     const typed = map?.has('kind') === true || map?.has('apiVersion') === true;
-    if (kind === 'PodList' && !typed) return [readWholePod(report, entry)];
+    if (kind === 'PodList' && !typed) return [readWholePod(report, entry, source)];
     const entryKind = map?.get('kind')?.value;
     if (typeof entryKind !== 'string' || !entryKind.endsWith('List'))
-      return readObject(report, entry);
+      return readObject(report, entry, source);
     report.add([...entry.path, 'kind'], 'is a list within a list');
     return [];
   });

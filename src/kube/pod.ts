@@ -19,6 +19,9 @@ export type Pod = {
   readonly spec: PodSpec;
 };
 
+/** Where a pod comes from: the manifest folder, `limpet apply`, the API server. */
+export type Source = 'file' | 'local' | 'api';
+
 export type RestartPolicy = 'Always' | 'OnFailure' | 'Never';
 export type DNSPolicy = 'ClusterFirst' | 'ClusterFirstWithHostNet' | 'Default' | 'None';
 export type PullPolicy = 'Always' | 'IfNotPresent' | 'Never';
@@ -43,6 +46,13 @@ export type PodSpec = {
   readonly nodeName?: string;
   readonly priority?: number;
   readonly priorityClassName?: string;
+  readonly serviceAccountName?: string;
+  /** The API server heeds it: it puts the token's volume into the pod. */
+  readonly automountServiceAccountToken?: boolean;
+  /** Names of secrets. */
+  readonly imagePullSecrets?: readonly string[];
+  /** Whether containers get variables of the services of their namespace; true when absent. */
+  readonly enableServiceLinks?: boolean;
 };
 
 export type HostAlias = { readonly ip: string; readonly hostnames: readonly string[] };
@@ -61,6 +71,7 @@ export type Container = {
   readonly args?: readonly string[];
   readonly workingDir?: string;
   readonly env: readonly EnvVar[];
+  readonly envFrom?: readonly EnvFromSource[];
   readonly ports: readonly ContainerPort[];
   readonly resources: ResourceRequirements;
   readonly volumeMounts: readonly VolumeMount[];
@@ -74,7 +85,45 @@ export type Container = {
   readonly restartPolicy?: 'Always';
 };
 
-export type EnvVar = { readonly name: string; readonly value: string };
+/** `value` counts unless it is empty; then `valueFrom` does. */
+export type EnvVar = {
+  readonly name: string;
+  readonly value: string;
+  readonly valueFrom?: EnvVarSource;
+};
+
+export type EnvVarSource =
+  | ({ readonly kind: 'fieldRef' } & ObjectFieldSelector)
+  | ({ readonly kind: 'resourceFieldRef' } & ResourceFieldSelector)
+  | ({ readonly kind: 'configMapKeyRef' | 'secretKeyRef' } & KeySelector);
+
+/** `metadata.name`, `metadata.labels['app']`, `status.podIP`, … */
+export type ObjectFieldSelector = { readonly fieldPath: string };
+
+export type ResourceFieldSelector = {
+  /** The container itself when absent; only an environment variable may leave it out. */
+  readonly containerName?: string;
+  readonly resource: ContainerResource;
+  /** A quantity that is not zero. */
+  readonly divisor: string;
+};
+
+export type ContainerResource = 'limits.cpu' | 'limits.memory' | 'requests.cpu' | 'requests.memory';
+
+export type KeySelector = {
+  /** Of the object. */
+  readonly name: string;
+  readonly key: string;
+  readonly optional: boolean;
+};
+
+export type EnvFromSource = {
+  readonly kind: 'configMapRef' | 'secretRef';
+  readonly name: string;
+  readonly optional: boolean;
+  /** Stands before each key. */
+  readonly prefix: string;
+};
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 export type ContainerPort = {
@@ -124,7 +173,56 @@ export type Volume =
       readonly kind: 'hostPath';
       readonly path: string;
       readonly type: HostPathType;
-    };
+    }
+  | ({ readonly name: string; readonly kind: 'configMap' } & ObjectFiles & DefaultMode)
+  | ({ readonly name: string; readonly kind: 'secret' } & ObjectFiles & DefaultMode)
+  | ({ readonly name: string; readonly kind: 'downwardAPI' } & DownwardAPIFiles & DefaultMode)
+  | ({ readonly name: string; readonly kind: 'projected' } & DefaultMode & {
+        readonly sources: readonly VolumeProjection[];
+      });
+
+/** Permission bits of the files that have none of their own. */
+type DefaultMode = { readonly defaultMode: number };
+
+/** Files made of a config map or a secret. */
+export type ObjectFiles = {
+  readonly objectName: string;
+  /** All keys, each under its own name, when there are none. */
+  readonly items: readonly KeyToPath[];
+  readonly optional: boolean;
+};
+
+type DownwardAPIFiles = { readonly items: readonly DownwardAPIVolumeFile[] };
+
+/** One source of a projected volume. */
+export type VolumeProjection =
+  | ({ readonly kind: 'configMap' | 'secret' } & ObjectFiles)
+  | ({ readonly kind: 'downwardAPI' } & DownwardAPIFiles)
+  | ({ readonly kind: 'serviceAccountToken' } & ServiceAccountTokenProjection);
+
+export type ServiceAccountTokenProjection = {
+  /** Empty: the API server's own. */
+  readonly audience: string;
+  readonly expirationSeconds: number;
+  readonly path: string;
+};
+
+/** The file that a key becomes. */
+export type KeyToPath = {
+  readonly key: string;
+  /** Relative, without `..`. */
+  readonly path: string;
+  readonly mode?: number;
+};
+
+export type DownwardAPIVolumeFile = {
+  /** Relative, without `..`. */
+  readonly path: string;
+  readonly mode?: number;
+  readonly from:
+    | ({ readonly kind: 'fieldRef' } & ObjectFieldSelector)
+    | ({ readonly kind: 'resourceFieldRef' } & ResourceFieldSelector);
+};
 
 export type Capabilities = { readonly add: readonly string[]; readonly drop: readonly string[] };
 

@@ -6,7 +6,7 @@ import { isAbsolute, normalize } from 'node:path';
 
 import { Failure, type FailureCode } from '../base/failure.ts';
 import { runTool } from './command.ts';
-import { isMountPoint } from './proc.ts';
+import { isMountPoint, kernelVersion } from './proc.ts';
 
 const SAID: readonly (readonly [pattern: RegExp, code: FailureCode])[] = [
   [/no space left/i, 'NoSpace'],
@@ -25,7 +25,7 @@ export type TmpfsOptions = {
 
 /**
  * Mounts an empty tmpfs at `path`, which must be a directory. Something mounted there already is
- * taken to be that tmpfs.
+ * taken to be that tmpfs. Where the kernel allows it, its content is never swapped out to a disk.
  *
  * @throws Failure `PermissionDenied`, `NotFound`, `InvalidArgument`, …
  */
@@ -40,18 +40,26 @@ export async function mountTmpfs(
   const words = [`mode=${mode.toString(8)}`, 'nosuid', 'nodev'];
   if (sizeBytes !== undefined) words.push(`size=${sizeBytes}`);
   if (gid !== undefined) words.push(`gid=${gid}`);
-  const argv = [
-    'mount',
-    '-n',
-    '-t',
-    'tmpfs',
-    '-o',
-    words.join(','),
-    '--',
-    'tmpfs',
-    target,
-  ] as const;
-  await runTool([...argv], signal, explained(`mount a tmpfs at ${target}`));
+  const mount = (options: readonly string[]) => {
+    const words = options.join(',');
+    const argv = ['mount', '-n', '-t', 'tmpfs', '-o', words, '--', 'tmpfs', target] as const;
+    return runTool([...argv], signal, explained(`mount a tmpfs at ${target}`));
+  };
+  if (knowsNoSwap(kernelVersion())) {
+    try {
+      return await mount([...words, 'noswap']);
+    } catch (error) {
+      // A user namespace may not ask for it. What else is wrong, the next attempt says as well.
+      if (error instanceof Failure && error.code === 'Cancelled') throw error;
+    }
+  }
+  await mount(words);
+}
+
+/** Whether a kernel has the tmpfs option `noswap`, which came with 6.3. */
+export function knowsNoSwap(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map((part) => parseInt(part, 10));
+  return major > 6 || (major === 6 && minor >= 3);
 }
 
 /** Mounts what is at `source` also at `target`, which must exist. */

@@ -7,6 +7,7 @@
  */
 import type { ContainerPort, Pod } from '../kube/pod.ts';
 import { podResources } from '../kube/qos.ts';
+import type { Allocatable } from '../pod/resources.ts';
 
 export type Neighbour = {
   readonly pod: Pod;
@@ -19,7 +20,7 @@ export type Neighbour = {
 
 export type NodeCapacity = {
   readonly name: string;
-  readonly allocatable: { readonly cpuMilli: number; readonly memoryBytes: number };
+  readonly allocatable: Allocatable;
   readonly maxPods: number;
 };
 

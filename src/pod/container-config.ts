@@ -5,7 +5,7 @@
 import { containerHash } from '../kube/container-hash.ts';
 import type { ContainerConfig, Labels } from '../kube/cri.ts';
 import type { Container, ContainerPort, Pod } from '../kube/pod.ts';
-import { commandAndArgs, containerEnvironment, type OtherVariables } from './environment.ts';
+import { commandAndArgs, type Variable } from './environment.ts';
 import { containerMounts, type MountFacts, type Result } from './mounts.ts';
 import {
   CONTAINER_NAME_LABEL,
@@ -35,7 +35,7 @@ export type ContainerFacts = MountFacts &
     /** What the runtime calls the image. */
     readonly imageRef: string;
     readonly imageUser: ImageUser;
-    readonly environment?: OtherVariables;
+    readonly environment: readonly Variable[];
     readonly deletionGraceSeconds?: number;
     /** Paths to mask beside the usual ones, e.g. each CPU's `thermal_throttle`. */
     readonly maskedPaths?: readonly string[];
@@ -48,7 +48,7 @@ export function containerConfig(facts: ContainerFacts): Result<ContainerConfig> 
   if (!mounts.ok) return mounts;
   const security = containerSecurity(pod, container, facts.imageUser, facts.maskedPaths);
   if (!security.ok) return security;
-  const envs = containerEnvironment(container, facts.environment);
+  const envs = facts.environment;
   return {
     ok: true,
     value: {

@@ -16,12 +16,9 @@
 import type { Now, Stamp } from '../base/clock.ts';
 import type { Fault } from '../base/failure.ts';
 import type { ContainerStatusCri, PodSandboxState } from '../kube/cri.ts';
-import type { Pod, PullPolicy, Volume } from '../kube/pod.ts';
+import type { Pod, PullPolicy, Source, Volume } from '../kube/pod.ts';
 
-export type { Now, Stamp };
-
-/** Where a pod comes from. */
-export type Source = 'file' | 'local' | 'api';
+export type { Now, Source, Stamp };
 
 export type Want = {
   readonly pod: Pod;

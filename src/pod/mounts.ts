@@ -1,7 +1,7 @@
 /** What is mounted into a container. Source: pkg/kubelet/kubelet_pods.go (makeMounts). */
 import type { Fault } from '../base/failure.ts';
 import type { Mount } from '../kube/cri.ts';
-import type { Container, MountPropagation, Pod } from '../kube/pod.ts';
+import type { Container, MountPropagation, Pod, Volume } from '../kube/pod.ts';
 
 export const ETC_HOSTS = '/etc/hosts';
 
@@ -31,6 +31,9 @@ export function containerMounts(
   facts: MountFacts,
 ): Result<readonly Mount[]> {
   const mounts: Mount[] = [];
+  const managed = new Set(
+    pod.spec.volumes.flatMap(({ kind, name }) => (MANAGED[kind] ? [name] : [])),
+  );
   for (const wanted of container.volumeMounts) {
     const hostPath = Object.hasOwn(facts.volumePaths, wanted.name)
       ? facts.volumePaths[wanted.name]
@@ -44,7 +47,7 @@ export function containerMounts(
     mounts.push({
       containerPath: absolute(wanted.mountPath),
       hostPath,
-      readonly: wanted.readOnly,
+      readonly: wanted.readOnly || managed.has(wanted.name),
       propagation: PROPAGATION[wanted.mountPropagation ?? 'None'],
     });
   }
@@ -56,6 +59,16 @@ export function containerMounts(
   }
   return { ok: true, value: mounts };
 }
+
+/** Whether limpet alone writes into volumes of a kind: containers only read them. */
+const MANAGED = {
+  emptyDir: false,
+  hostPath: false,
+  configMap: true,
+  secret: true,
+  downwardAPI: true,
+  projected: true,
+} as const satisfies Record<Volume['kind'], boolean>;
 
 const PROPAGATION = {
   None: 'PRIVATE',

@@ -7,6 +7,9 @@ import type { Container, Pod } from '../kube/pod.ts';
 import { CPU_PERIOD_US, cpuQuota, cpuShares, oomScoreAdj, podResources } from '../kube/qos.ts';
 import { quantityBytes, quantityMilli } from '../kube/quantity.ts';
 
+/** What pods may use of the node. */
+export type Allocatable = { readonly cpuMilli: number; readonly memoryBytes: number };
+
 export type ResourceFacts = {
   /** All memory of the machine. */
   readonly memoryCapacityBytes: number;
@@ -40,19 +43,19 @@ export function containerResources(
 
 /**
  * How large a tmpfs of the pod may become: the least of the volume's own limit, the pod's memory
- * limit and the memory that pods may use. Undefined when none of them is known.
+ * limit and the memory that pods may use. Undefined when none of them is above zero.
  *
  * @param sizeLimit A quantity.
  */
 export function tmpfsSizeBytes(
   pod: Pod,
   sizeLimit: string | undefined,
-  allocatableMemoryBytes: number | undefined,
+  allocatable: Pick<Allocatable, 'memoryBytes'>,
 ): number | undefined {
   const limits = [
     quantityBytes(sizeLimit ?? '0'),
     podResources(pod).limits.memoryBytes ?? 0,
-    allocatableMemoryBytes ?? 0,
+    allocatable.memoryBytes,
   ].filter((bytes) => bytes > 0);
   return limits.length === 0 ? undefined : Math.min(...limits);
 }

@@ -84,7 +84,7 @@ export async function readStaticPods(path: string, nodeName: string): Promise<Re
   if (content === undefined) return { kind: 'changing' };
   if (typeof content === 'string') return { kind: 'bad', mark: content, messages: [content] };
   const { bytes, mark } = content;
-  const { pods, problems } = await readManifest(bytes);
+  const { pods, problems } = await readManifest(bytes, 'file');
   const messages = problems.map((problem) => formatProblem(undefined, problem));
   const named = pods.map((pod) => staticPod(pod, nodeName, path));
   for (const pod of named) {

@@ -7,12 +7,17 @@ import {
   syntaxProblem,
   type ParseResult,
 } from '../kube/parse.ts';
+import type { Source } from '../kube/pod.ts';
 
 /** Reads a manifest from bytes (a file) or text (a request). Never rejects. */
-export async function readManifest(manifest: Uint8Array | string): Promise<ParseResult> {
+export async function readManifest(
+  manifest: Uint8Array | string,
+  source: Source,
+): Promise<ParseResult> {
   try {
     const text = typeof manifest === 'string' ? manifest : decodeManifest(manifest);
-    return parseManifest(text, needsYaml(text) ? await import('yaml') : undefined);
+    const yaml = needsYaml(text) ? await import('yaml') : undefined;
+    return parseManifest(text, yaml, source);
   } catch (error) {
     const problem: Problem =
       error instanceof ManifestSyntaxError

@@ -7,60 +7,37 @@ import { chmod, chown, lstat, mkdir, rename } from 'node:fs/promises';
 
 import { Failure, errnoOf } from '../base/failure.ts';
 import { fileFailure } from '../linux/files.ts';
-import { mountTmpfs, unmount } from '../linux/mount.ts';
-import { mounts } from '../linux/proc.ts';
 import { removeTree } from '../linux/remove-tree.ts';
-import { pathSegment, volumeDirectory } from '../pod/names.ts';
 import { tmpfsSizeBytes } from '../pod/resources.ts';
-import { ensureDirectories, ensureDirectory, realDirectory } from './below.ts';
+import { placeForVolume, setUpTmpfs, tearDownDirectory } from './directory.ts';
 import type { VolumePlugin } from './plugin.ts';
 
 const FOLDER = 'kubernetes.io~empty-dir';
-const OUR_MODE = 0o750;
 
 export const emptyDir: VolumePlugin<'emptyDir'> = {
   kind: 'emptyDir',
   folder: FOLDER,
 
-  async setUp({ rootDirectory, podUid, pod, allocatableMemoryBytes }, volume, signal) {
-    const root = await realDirectory(rootDirectory);
-    const hostPath = volumeDirectory(root, podUid, FOLDER, volume.name);
-    await ensureDirectories(
-      root,
-      ['pods', pathSegment(podUid, 'metadata.uid'), 'volumes', FOLDER],
-      OUR_MODE,
-    );
+  async setUp(context, volume, signal) {
+    const { pod, allocatable } = context;
     const gid = pod.spec.securityContext.fsGroup;
     const mode = gid === undefined ? 0o777 : 0o2777;
     if (volume.medium === '') {
+      const hostPath = await placeForVolume(context, FOLDER, volume.name);
       await makeWhole(hostPath, mode, gid);
       return { hostPath };
     }
-    const fsTypes = mountedAt(hostPath);
-    if (fsTypes.length === 0) {
-      await ensureDirectory(hostPath, 0o700);
-      const sizeBytes = tmpfsSizeBytes(pod, volume.sizeLimit, allocatableMemoryBytes);
-      const options = { mode, ...(sizeBytes === undefined ? {} : { sizeBytes }) };
-      await mountTmpfs(hostPath, gid === undefined ? options : { ...options, gid }, signal);
-    } else if (fsTypes.at(-1) !== 'tmpfs') {
-      throw new Failure(
-        'Unavailable',
-        `volume ${volume.name}: a file system of type ${fsTypes.at(-1)} is mounted at ${hostPath}, ` +
-          'where its tmpfs belongs; unmount it',
-      );
-    }
-    return { hostPath };
+    const sizeBytes = tmpfsSizeBytes(pod, volume.sizeLimit, allocatable);
+    const options = {
+      mode,
+      ...(sizeBytes !== undefined && { sizeBytes }),
+      ...(gid !== undefined && { gid }),
+    };
+    return { hostPath: await setUpTmpfs(context, FOLDER, volume.name, options, signal) };
   },
 
-  async tearDown({ rootDirectory, podUid }, { name }, signal) {
-    const root = await realDirectory(rootDirectory);
-    const hostPath = volumeDirectory(root, podUid, FOLDER, name);
-    const fsTypes = mountedAt(hostPath);
-    // What is not our tmpfs stays mounted, and removeTree refuses to go near it.
-    if (fsTypes.length > 0 && fsTypes.every((fsType) => fsType === 'tmpfs')) {
-      await unmount(hostPath, signal);
-    }
-    await removeTree(root, hostPath, signal);
+  async tearDown(place, { name }, signal) {
+    const { root, hostPath } = await tearDownDirectory(place, FOLDER, name, signal);
     await removeTree(root, unfinished(hostPath), signal);
   },
 };
@@ -99,11 +76,4 @@ async function makeWhole(path: string, mode: number, gid: number | undefined): P
 function unfinished(path: string): string {
   const slash = path.lastIndexOf('/');
   return `${path.slice(0, slash)}/.${path.slice(slash + 1)}.new`;
-}
-
-/** The types of the file systems that are mounted there, the last on top. */
-function mountedAt(path: string): readonly string[] {
-  return mounts()
-    .filter(({ mountPoint }) => mountPoint === path)
-    .map(({ fsType }) => fsType);
 }

@@ -8,16 +8,28 @@ import { podDirectory } from '../pod/names.ts';
 import { realDirectory } from './below.ts';
 import { emptyDir } from './emptydir.ts';
 import { hostPath } from './hostpath.ts';
-import type { VolumeContext, VolumePlace, VolumePlugin } from './plugin.ts';
+import type { VolumeContext, VolumePlace, VolumePlugin, VolumeReady } from './plugin.ts';
+import { configMap, downwardAPI, projected, secret } from './projected.ts';
 
-export const VOLUMES: { readonly [K in Volume['kind']]: VolumePlugin<K> } = { emptyDir, hostPath };
+export const VOLUMES: { readonly [K in Volume['kind']]: VolumePlugin<K> } = {
+  emptyDir,
+  hostPath,
+  configMap,
+  secret,
+  downwardAPI,
+  projected,
+};
 
-/** Makes a volume ready and tells where it is. @throws Failure */
+/**
+ * Makes a volume ready and tells where it is. To be called again when an object that it is made of
+ * has changed, or a token is to be renewed; never twice at the same time for one volume.
+ * @throws Failure
+ */
 export function setUpVolume(
   context: VolumeContext,
   volume: Volume,
   signal: AbortSignal,
-): Promise<{ readonly hostPath: string }> {
+): Promise<VolumeReady> {
   return pluginOf(volume.kind).setUp(context, volume, signal);
 }
 

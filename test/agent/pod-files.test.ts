@@ -35,6 +35,7 @@ import { Failure } from '../../src/base/failure.ts';
 import type { Container } from '../../src/kube/pod.ts';
 import { setUpVolume } from '../../src/volume/index.ts';
 import { aContainer, aPod } from '../pod/a-pod.ts';
+import { aContext } from '../volume/a-context.ts';
 import { bindAt, scratch } from '../volume/scratch.ts';
 
 const signal = AbortSignal.timeout(60_000);
@@ -337,8 +338,8 @@ test('teardown: not while there is a volume, or a mount', async () => {
   const pod = aPod();
   await setUpPodFiles(paths, pod);
   const volume = { name: 'data', kind: 'emptyDir', medium: '' } as const;
-  const place = { rootDirectory: paths.rootDirectory, podUid: '1f0a-22' };
-  const { hostPath } = await setUpVolume({ ...place, pod }, volume, signal);
+  const context = aContext(paths.rootDirectory, { pod });
+  const { hostPath } = await setUpVolume(context, volume, signal);
   writeFileSync(join(hostPath, 'file'), '');
   await assert.rejects(
     tearDownPodFiles(paths, pod, signal),
@@ -367,7 +368,7 @@ test('pods that nobody knows are removed with volumes and logs, others are not',
   for (const pod of [known, forgotten]) {
     await setUpPodFiles(paths, pod);
     for (const medium of ['', 'Memory'] as const) {
-      const place = { rootDirectory: paths.rootDirectory, podUid: pod.metadata.uid, pod };
+      const place = aContext(paths.rootDirectory, { podUid: pod.metadata.uid, pod });
       await setUpVolume(place, { name: `v${medium.length}`, kind: 'emptyDir', medium }, signal);
     }
   }

@@ -34,6 +34,15 @@ const KUBERNETES: Record<keyof typeof FIELDS, string> = {
     startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeDevices
     volumeMounts workingDir`,
   EnvVar: 'name value valueFrom',
+  EnvVarSource: 'configMapKeyRef fieldRef fileKeyRef resourceFieldRef secretKeyRef',
+  EnvFromSource: 'configMapRef prefix secretRef',
+  ObjectFieldSelector: 'apiVersion fieldPath',
+  ResourceFieldSelector: 'containerName divisor resource',
+  ConfigMapKeySelector: 'key name optional',
+  SecretKeySelector: 'key name optional',
+  ConfigMapEnvSource: 'name optional',
+  SecretEnvSource: 'name optional',
+  LocalObjectReference: 'name',
   ContainerPort: 'containerPort hostIP hostPort name protocol',
   ResourceRequirements: 'claims limits requests',
   VolumeMount: 'mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr',
@@ -47,6 +56,18 @@ const KUBERNETES: Record<keyof typeof FIELDS, string> = {
     secret storageos vsphereVolume`,
   EmptyDirVolumeSource: 'medium sizeLimit',
   HostPathVolumeSource: 'path type',
+  ConfigMapVolumeSource: 'defaultMode items name optional',
+  SecretVolumeSource: 'defaultMode items optional secretName',
+  KeyToPath: 'key mode path',
+  DownwardAPIVolumeSource: 'defaultMode items',
+  DownwardAPIVolumeFile: 'fieldRef mode path resourceFieldRef',
+  ProjectedVolumeSource: 'defaultMode sources',
+  VolumeProjection: `clusterTrustBundle configMap downwardAPI podCertificate secret
+    serviceAccountToken`,
+  ConfigMapProjection: 'items name optional',
+  SecretProjection: 'items name optional',
+  DownwardAPIProjection: 'items',
+  ServiceAccountTokenProjection: 'audience expirationSeconds path',
 };
 
 test('every field that Kubernetes has is carried out, dropped or refused, and no other', () => {

@@ -12,6 +12,7 @@ function facts(changes: Partial<ContainerFacts> = {}): ContainerFacts {
     attempt: 3,
     imageRef: 'sha256:0123',
     imageUser: { username: '' },
+    environment: [],
     volumePaths: {},
     etcHostsPath: '/root/pods/1f0a-22/etc-hosts',
     terminationLogPath: '/root/pods/1f0a-22/containers/c/00000003',
@@ -27,80 +28,83 @@ test('a container', () => {
     command: ['/bin/sh', '-c'],
     args: ['echo $(GREETING)'],
     workingDir: '/srv',
-    env: [{ name: 'GREETING', value: 'hello' }],
     ports: [{ protocol: 'TCP', containerPort: 80, hostPort: 8080, name: 'http', hostIP: '' }],
     tty: true,
     stdin: true,
   });
   const pod = aPod({ containers: [container] });
-  assert.deepEqual(containerConfig(facts({ pod, container, deletionGraceSeconds: 5 })), {
-    ok: true,
-    value: {
-      metadata: { name: 'c', attempt: 3 },
-      image: { image: 'sha256:0123', userSpecifiedImage: 'nginx' },
-      command: ['/bin/sh', '-c'],
-      args: ['echo hello'],
-      workingDir: '/srv',
-      envs: [{ key: 'GREETING', value: 'hello' }],
-      mounts: [
-        {
-          containerPath: '/etc/hosts',
-          hostPath: '/root/pods/1f0a-22/etc-hosts',
-          readonly: false,
-          propagation: 'PRIVATE',
+  const environment = [{ key: 'GREETING', value: 'hello' }];
+  assert.deepEqual(
+    containerConfig(facts({ pod, container, environment, deletionGraceSeconds: 5 })),
+    {
+      ok: true,
+      value: {
+        metadata: { name: 'c', attempt: 3 },
+        image: { image: 'sha256:0123', userSpecifiedImage: 'nginx' },
+        command: ['/bin/sh', '-c'],
+        args: ['echo hello'],
+        workingDir: '/srv',
+        envs: [{ key: 'GREETING', value: 'hello' }],
+        mounts: [
+          {
+            containerPath: '/etc/hosts',
+            hostPath: '/root/pods/1f0a-22/etc-hosts',
+            readonly: false,
+            propagation: 'PRIVATE',
+          },
+          {
+            containerPath: '/dev/termination-log',
+            hostPath: '/root/pods/1f0a-22/containers/c/00000003',
+            readonly: false,
+            propagation: 'PRIVATE',
+          },
+        ],
+        labels: {
+          'io.kubernetes.pod.name': 'shop',
+          'io.kubernetes.pod.namespace': 'default',
+          'io.kubernetes.pod.uid': '1f0a-22',
+          'io.kubernetes.container.name': 'c',
         },
-        {
-          containerPath: '/dev/termination-log',
-          hostPath: '/root/pods/1f0a-22/containers/c/00000003',
-          readonly: false,
-          propagation: 'PRIVATE',
+        annotations: {
+          // The kubelet's hash of a container named c with the image nginx.
+          'io.kubernetes.container.hash': '4611fea5',
+          'io.kubernetes.container.restartCount': '3',
+          'io.kubernetes.container.terminationMessagePath': '/dev/termination-log',
+          'io.kubernetes.container.terminationMessagePolicy': 'File',
+          'io.kubernetes.container.ports':
+            '[{"name":"http","hostPort":8080,"containerPort":80,"protocol":"TCP"}]',
+          'io.kubernetes.pod.terminationGracePeriod': '30',
+          'io.kubernetes.pod.deletionGracePeriod': '5',
         },
-      ],
-      labels: {
-        'io.kubernetes.pod.name': 'shop',
-        'io.kubernetes.pod.namespace': 'default',
-        'io.kubernetes.pod.uid': '1f0a-22',
-        'io.kubernetes.container.name': 'c',
-      },
-      annotations: {
-        // The kubelet's hash of a container named c with the image nginx.
-        'io.kubernetes.container.hash': '4611fea5',
-        'io.kubernetes.container.restartCount': '3',
-        'io.kubernetes.container.terminationMessagePath': '/dev/termination-log',
-        'io.kubernetes.container.terminationMessagePolicy': 'File',
-        'io.kubernetes.container.ports':
-          '[{"name":"http","hostPort":8080,"containerPort":80,"protocol":"TCP"}]',
-        'io.kubernetes.pod.terminationGracePeriod': '30',
-        'io.kubernetes.pod.deletionGracePeriod': '5',
-      },
-      logPath: 'c/3.log',
-      stdin: true,
-      stdinOnce: false,
-      tty: true,
-      linux: {
-        resources: {
-          cpuPeriod: 100_000,
-          cpuQuota: 0,
-          cpuShares: 2,
-          memoryLimitInBytes: 0,
-          oomScoreAdj: 1000,
-          unified: { 'memory.oom.group': '1' },
-        },
-        securityContext: {
-          capabilities: { add: [], drop: [] },
-          privileged: false,
-          namespaceOptions: { network: 'POD', pid: 'CONTAINER', ipc: 'POD' },
-          runAsUser: 0,
-          readonlyRootfs: false,
-          supplementalGroups: [],
-          noNewPrivs: false,
-          maskedPaths: MASKED_PATHS,
-          readonlyPaths: READONLY_PATHS,
-          seccomp: { profileType: 'RuntimeDefault' },
+        logPath: 'c/3.log',
+        stdin: true,
+        stdinOnce: false,
+        tty: true,
+        linux: {
+          resources: {
+            cpuPeriod: 100_000,
+            cpuQuota: 0,
+            cpuShares: 2,
+            memoryLimitInBytes: 0,
+            oomScoreAdj: 1000,
+            unified: { 'memory.oom.group': '1' },
+          },
+          securityContext: {
+            capabilities: { add: [], drop: [] },
+            privileged: false,
+            namespaceOptions: { network: 'POD', pid: 'CONTAINER', ipc: 'POD' },
+            runAsUser: 0,
+            readonlyRootfs: false,
+            supplementalGroups: [],
+            noNewPrivs: false,
+            maskedPaths: MASKED_PATHS,
+            readonlyPaths: READONLY_PATHS,
+            seccomp: { profileType: 'RuntimeDefault' },
+          },
         },
       },
     },
-  });
+  );
 });
 
 test('no ports, no deletion: no annotations for them', () => {
@@ -114,14 +118,6 @@ test('no ports, no deletion: no annotations for them', () => {
     'io.kubernetes.pod.terminationGracePeriod',
   ]);
   assert.equal(result.value.workingDir, '');
-});
-
-test('variables of others can be referred to in the command', () => {
-  const container = aContainer({ command: ['$(HOST)'], env: [] });
-  const service = new Map([['HOST', '10.96.0.1']]);
-  const result = containerConfig(facts({ container, environment: { service } }));
-  assert.ok(result.ok);
-  assert.deepEqual(result.value.command, ['10.96.0.1']);
 });
 
 test('what cannot be had is a fault', () => {

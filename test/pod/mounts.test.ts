@@ -95,6 +95,28 @@ test('no termination message file where none is wanted or none was made', () => 
   assert.deepEqual(paths(aPod(), relative, facts), ['/etc/hosts', '/tmp/last']);
 });
 
+test('volumes that the agent fills are only read', () => {
+  const files = { items: [], optional: false, defaultMode: 0o644, objectName: 'x' };
+  const volumes = [
+    { name: 'data', kind: 'emptyDir', medium: '' },
+    { name: 'conf', kind: 'configMap', ...files },
+    { name: 'login', kind: 'secret', ...files },
+    { name: 'self', kind: 'downwardAPI', items: [], defaultMode: 0o644 },
+    { name: 'all', kind: 'projected', sources: [], defaultMode: 0o644 },
+  ] as const;
+  const names = volumes.map(({ name }) => name);
+  const container = aContainer({
+    volumeMounts: names.map((name) => mount({ name, mountPath: `/${name}` })),
+  });
+  const volumePaths = Object.fromEntries(names.map((name) => [name, `/x/${name}`]));
+  const result = containerMounts(aPod({ volumes }), container, { ...facts, volumePaths });
+  assert.ok(result.ok);
+  assert.deepEqual(
+    result.value.slice(0, 5).map(({ readonly }) => readonly),
+    [false, true, true, true, true],
+  );
+});
+
 for (const name of ['nobody', 'constructor', '__proto__']) {
   test(`a volume ${name} that nobody defined`, () => {
     const container = aContainer({ volumeMounts: [mount({ name })] });

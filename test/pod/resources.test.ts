@@ -74,8 +74,8 @@ const limited = aPod({
   containers: [aContainer({ resources: { requests: {}, limits: { memory: '64Mi' } } })],
 });
 
-for (const [name, pod, sizeLimit, allocatable, wanted] of [
-  ['nothing is known', aPod(), undefined, undefined, undefined],
+for (const [name, pod, sizeLimit, memoryBytes, wanted] of [
+  ['nothing is known', aPod(), undefined, 0, undefined],
   ['the node', aPod(), undefined, GIB, GIB],
   ['the volume', aPod(), '16Mi', GIB, 16 * MIB],
   ['the node, as the volume wants more', aPod(), '2Gi', GIB, GIB],
@@ -85,6 +85,6 @@ for (const [name, pod, sizeLimit, allocatable, wanted] of [
   ['zero is no limit', limited, '0', 0, 64 * MIB],
 ] as const) {
   test(`size of a tmpfs: ${name}`, () => {
-    assert.equal(tmpfsSizeBytes(pod, sizeLimit, allocatable), wanted);
+    assert.equal(tmpfsSizeBytes(pod, sizeLimit, { memoryBytes }), wanted);
   });
 }

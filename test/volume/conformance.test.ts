@@ -18,7 +18,8 @@ import type { Volume } from '../../src/kube/pod.ts';
 import { isMountPoint, mountsBelow } from '../../src/linux/proc.ts';
 import { VOLUMES, setUpVolume, tearDownLeftovers, tearDownVolume } from '../../src/volume/index.ts';
 import type { VolumeContext } from '../../src/volume/plugin.ts';
-import { aPod } from '../pod/a-pod.ts';
+import { aConfigMap, aSecret, objectsOfTest } from '../kube/objects-of.ts';
+import { aContext } from './a-context.ts';
 import { bindAt, mountTmpfsAt, scratch } from './scratch.ts';
 
 type Fixture = {
@@ -29,6 +30,8 @@ type Fixture = {
   /** It is a mount of its own, and a mount can be in use. */
   readonly mounted: boolean;
 };
+
+const ALL = { items: [], optional: false, defaultMode: 0o644 } as const;
 
 const FIXTURES: { readonly [K in Volume['kind']]: readonly Fixture[] } = {
   emptyDir: [
@@ -58,12 +61,62 @@ const FIXTURES: { readonly [K in Volume['kind']]: readonly Fixture[] } = {
       mounted: false,
     },
   ],
+  configMap: [
+    {
+      name: 'configMap',
+      volume: () => ({ name: 'v', kind: 'configMap', objectName: 'settings', ...ALL }),
+      owned: true,
+      mounted: true,
+    },
+  ],
+  secret: [
+    {
+      name: 'secret',
+      volume: () => ({ name: 'v', kind: 'secret', objectName: 'login', ...ALL }),
+      owned: true,
+      mounted: true,
+    },
+  ],
+  downwardAPI: [
+    {
+      name: 'downwardAPI',
+      volume: () => ({
+        name: 'v',
+        kind: 'downwardAPI',
+        items: [{ path: 'of/pod', from: { kind: 'fieldRef', fieldPath: 'metadata.name' } }],
+        defaultMode: 0o644,
+      }),
+      owned: true,
+      mounted: true,
+    },
+  ],
+  projected: [
+    {
+      name: 'projected',
+      volume: () => ({
+        name: 'v',
+        kind: 'projected',
+        sources: [
+          { kind: 'secret', objectName: 'login', ...ALL },
+          { kind: 'serviceAccountToken', audience: '', expirationSeconds: 3600, path: 'token' },
+        ],
+        defaultMode: 0o644,
+      }),
+      owned: true,
+      mounted: true,
+    },
+  ],
 };
 
 const signal = AbortSignal.timeout(120_000);
 
 function contextIn(path: string): VolumeContext {
-  return { rootDirectory: join(path, 'root'), podUid: '1f0a-22', pod: aPod() };
+  return aContext(join(path, 'root'), {
+    objects: objectsOfTest({
+      configMaps: [aConfigMap('settings', { color: 'red' })],
+      secrets: [aSecret('login', { user: 'me', password: 'p' })],
+    }),
+  });
 }
 
 function secrets(path: string): string {
@@ -220,7 +273,7 @@ for (const { name, volume: make, owned, mounted } of all) {
     symlinkSync(join(dir.path, 'root'), join(dir.path, 'by-link'));
     const linked = { ...context, rootDirectory: join(dir.path, 'by-link') };
     const { hostPath } = await setUpVolume(linked, volume, signal);
-    assert.deepEqual(await setUpVolume(context, volume, signal), { hostPath });
+    assert.equal((await setUpVolume(context, volume, signal)).hostPath, hostPath);
     assert.ok(mountsBelow(dir.path).length <= 1);
     await tearDownVolume(linked, volume, signal);
     assert.equal(existsSync(hostPath), !owned);

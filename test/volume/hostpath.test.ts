@@ -9,14 +9,13 @@ import { test } from 'node:test';
 import { Failure } from '../../src/base/failure.ts';
 import type { HostPathType } from '../../src/kube/pod.ts';
 import { hostPath } from '../../src/volume/hostpath.ts';
-import { aPod } from '../pod/a-pod.ts';
+import { aContext } from './a-context.ts';
 import { scratch } from './scratch.ts';
 
 const signal = AbortSignal.timeout(60_000);
 
 function setUp(path: string, type: HostPathType) {
-  const context = { rootDirectory: '/nowhere', podUid: 'u', pod: aPod() };
-  return hostPath.setUp(context, { name: 'v', kind: 'hostPath', path, type }, signal);
+  return hostPath.setUp(aContext('/nowhere'), { name: 'v', kind: 'hostPath', path, type }, signal);
 }
 
 async function refused(path: string, type: HostPathType): Promise<Failure> {
