@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RestartPolicy } from '../../src/kube/pod.ts';
+import type { Action } from '../../src/pod/model.ts';
 import { plan } from '../../src/pod/plan.ts';
 import { reduce } from '../../src/pod/reduce.ts';
 import { container, pod } from '../sim/pods.ts';
@@ -441,10 +442,13 @@ test('a former sandbox is not stopped while a container is being started in it',
   const { want, seen } = rig;
   const now = rig.now();
   const [created] = seen.view!.containers;
-  const action = {
-    ...{ type: 'StartContainer', key: 'container/a', name: 'a', id: created!.id },
+  const action: Action = {
+    type: 'StartContainer',
+    key: 'container/a',
+    name: 'a',
+    id: created!.id,
     ...{ attempt: 0, sandboxAttempt: 0, epoch: 'e1' },
-  } as const;
+  };
   const newer = { id: 'newer', attempt: 1, state: 'SANDBOX_READY', ips: [] } as const;
   const view = { ...seen.view!, seq: 100, sandboxes: [newer, ...seen.view!.sandboxes] };
   const starting = reduce(want, seen, { type: 'ActionStarted', action }, now);
