@@ -245,7 +245,10 @@ export class Channel {
     });
     // Without a listener the loss of the session would end the process; its streams report it.
     session.on('error', () => undefined);
-    session.on('connect', () => session.setLocalWindowSize(WINDOW_BYTES));
+    session.on('connect', () => {
+      // It may be destroyed by then, and what is thrown here would end the process.
+      if (!session.destroyed) session.setLocalWindowSize(WINDOW_BYTES);
+    });
     const lost = () => {
       if (this.#session === session) this.#session = undefined;
     };

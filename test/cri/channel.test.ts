@@ -347,6 +347,18 @@ test('closing ends calls under way, and later ones', async () => {
   await channel[Symbol.asyncDispose]();
 });
 
+test('closing in any moment of opening is nothing that throws', async () => {
+  await using peer = await createPeer();
+  peer.answer = () => undefined;
+  for (let round = 0; round < 60; round++) {
+    const channel = peer.channel();
+    const call = version(channel).catch(() => undefined);
+    for (let turn = 0; turn < round % 6; turn++) await new Promise(setImmediate);
+    await channel[Symbol.asyncDispose]();
+    await call;
+  }
+});
+
 test(
   'nothing is left behind by 3,000 calls that end in every way',
   { timeout: 60_000 },
