@@ -32,6 +32,10 @@ const BAD: Readonly<Record<string, Bad>> = {
     text: `${ONE}      livenessProbe: { exec: { command: [ls] } }\n`,
     says: /unsupported\.yaml:9: spec\.containers\[0\]\.livenessProbe: is not carried out by limpet yet; .+/,
   },
+  'a-secret': {
+    text: `${ONE}  volumes: [{ name: s, secret: { secretName: login } }]\n`,
+    says: /a-secret\.yaml:9: spec\.volumes\[0\]\.secret: "login": (static pods|pods that are applied on the node) may not reference secrets; .+/,
+  },
   'no-label': {
     text: ONE.replace('name: main', 'name: Main.1'),
     says: /no-label\.yaml:7: spec\.containers\[0\]\.name: "Main\.1": a lowercase RFC 1123 label/,

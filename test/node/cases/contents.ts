@@ -241,6 +241,79 @@ async function contents(board: Board): Promise<void> {
   assert.equal(side?.restartCount, 0);
 }
 
+const field = (fieldPath: string) => ({ fieldRef: { fieldPath } });
+const resource = (name: string, divisor?: string) => ({
+  resourceFieldRef: { containerName: 'main', resource: name, ...(divisor && { divisor }) },
+});
+
+const self = podText('self', undefined, {
+  ...once,
+  securityContext: { runAsUser: 1000, fsGroup: 2000 },
+  containers: [
+    container({
+      script: [
+        'echo "env $NAME $UID_ $NODE $POD_IP $HOST_IP $CPUS $MEMORY $LATER"',
+        'echo "files $(cat /self/name) $(cat /self/of/memory) $(cat /all/cpu)"',
+        'echo "modes $(stat -L -c %a:%u:%g /self/name /all/cpu | tr "\\n" " ")"',
+        '(echo no > /self/name) 2>&1',
+        'grep -E " /(self|all) " /proc/mounts',
+      ].join('; '),
+      more: {
+        resources: { limits: { memory: '32Mi' } },
+        env: [
+          { name: 'NAME', valueFrom: field('metadata.name') },
+          { name: 'UID_', valueFrom: field('metadata.uid') },
+          { name: 'NODE', valueFrom: field('spec.nodeName') },
+          { name: 'POD_IP', valueFrom: field('status.podIP') },
+          { name: 'HOST_IP', valueFrom: field('status.hostIP') },
+          { name: 'CPUS', valueFrom: resource('limits.cpu') },
+          { name: 'MEMORY', valueFrom: resource('limits.memory', '1Mi') },
+          { name: 'LATER', value: '$(NAME)-later' },
+        ],
+        volumeMounts: [
+          { name: 'self', mountPath: '/self' },
+          { name: 'all', mountPath: '/all' },
+        ],
+      },
+    }),
+  ],
+  volumes: [
+    {
+      name: 'self',
+      downwardAPI: {
+        items: [
+          { path: 'name', mode: 0o400, ...field('metadata.name') },
+          { path: 'of/memory', ...resource('limits.memory') },
+        ],
+      },
+    },
+    {
+      name: 'all',
+      projected: {
+        sources: [{ downwardAPI: { items: [{ path: 'cpu', ...resource('limits.cpu') }] } }],
+      },
+    },
+  ],
+});
+
+/** What a container is told of its own pod, without an API server. */
+async function ofItself(board: Board): Promise<void> {
+  await board.apply(self);
+  const pods = await board.untilPods(
+    'the pod has run to its end',
+    (seen) => live(seen, 'self')?.status.phase === 'Succeeded',
+  );
+  const { pod, status } = live(pods, 'self')!;
+  const cpus = (await board.sh('nproc')).trim();
+  const log = (await logsOf(board)).get('self/main') ?? '';
+  const told = ['self', pod.metadata.uid, board.node.name, status.podIP, status.hostIP, cpus, '32'];
+  assert.ok(log.includes(`env ${told.join(' ')} self-later\n`), log);
+  assert.ok(log.includes(`files self 33554432 ${cpus}\n`), log);
+  assert.match(log, /^modes 440:0:2000 644:0:2000 $/m);
+  assert.match(log, /\/self\/name: Read-only file system/);
+  assert.equal(log.match(/^tmpfs \/(self|all) tmpfs ro,/gm)?.length, 2, log);
+}
+
 function withoutUts(text: string): string {
   return text.replace(/^uts .*\n/m, '');
 }
@@ -340,6 +413,7 @@ async function cgroups(board: Board): Promise<void> {
 
 export const contentCases: Cases = {
   'what a container sees': contents,
+  'what a container is told of itself': ofItself,
   'cgroups hold what the manifest says': cgroups,
 };
 export { cgroups };
