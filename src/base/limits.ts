@@ -42,6 +42,23 @@ export const LIMITS = {
    * which takes whole pages.
    */
   volumeSourceBytes: 32 * 1024 * 1024,
+  /** Bytes of a request's head on the kubelet's port: a command to exec is part of the path. */
+  kubeletHeaderBytes: 64 * 1024,
+  /** Connections to the kubelet's port. */
+  kubeletConnections: 256,
+  /** Of these, connections of clients that have not shown who they are yet; the oldest gives way. */
+  kubeletStrangers: 48,
+  /** Logs that are read or followed, execs, attaches and port forwards at the same time. */
+  kubeletStreams: 128,
+  /** Time for a TLS handshake, then for the head of a request. */
+  kubeletHandshakeMs: 10_000,
+  kubeletHeadersMs: 10_000,
+  /** Time after which an open connection without a request is closed. */
+  kubeletIdleMs: 90_000,
+  /** Answers to "who is this?" and "may they?" that are remembered, each. */
+  kubeletReviews: 1024,
+  /** Bytes that the runtime's streaming server may say when it refuses a stream. */
+  streamRefusalBytes: 16 * 1024,
   terminationMessageBytes: 4096,
   /** Of all containers of a pod together, in equal shares. */
   podTerminationMessageBytes: 12 * 1024,

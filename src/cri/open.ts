@@ -7,14 +7,15 @@ import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
-import type { ImageService, RuntimeService } from '../kube/cri.ts';
+import type { ImageService, RuntimeService, StreamingService } from '../kube/cri.ts';
 import { Channel } from './channel.ts';
 import { createImageService } from './image.ts';
-import { createRuntimeService } from './runtime.ts';
+import { createRuntimeService, createStreamingService } from './runtime.ts';
 
 export type CriRuntime = {
   readonly runtime: RuntimeService;
   readonly images: ImageService;
+  readonly streaming: StreamingService;
   /**
    * Differs after each start of the runtime, and after each boot; undefined while there is no
    * socket. A runtime makes its socket anew when it starts.
@@ -43,6 +44,7 @@ export function open(endpoint: string, options: OpenOptions): CriRuntime {
   return {
     runtime: createRuntimeService(channel),
     images: createImageService(channel),
+    streaming: createStreamingService(channel),
     epoch: () => epochOf(path, clock.now().boot),
     [Symbol.asyncDispose]: () => channel[Symbol.asyncDispose](),
   };

@@ -9,6 +9,7 @@ import type {
   PodSandbox,
   PodSandboxStatus,
   RuntimeService,
+  StreamingService,
 } from '../kube/cri.ts';
 import type { Channel, Method } from './channel.ts';
 import type { Decoded, Encodable, Message } from './codec.ts';
@@ -71,11 +72,33 @@ export const RUNTIME_METHODS = {
     wire.Empty.reopenContainerLog,
   ),
   events: method('GetContainerEvents', wire.GetEventsRequest, wire.ContainerEventResponse),
+  exec: method('Exec', wire.ExecRequest, wire.ExecResponse),
+  attach: method('Attach', wire.AttachRequest, wire.AttachResponse),
+  portForward: method('PortForward', wire.PortForwardRequest, wire.PortForwardResponse),
 } as const;
 
 /** The runtime's calls over `channel`. Failures are `errors.ts`'s. */
 export function createRuntimeService(channel: Channel): RuntimeService {
   return { ...nodeCalls(channel), ...sandboxCalls(channel), ...containerCalls(channel) };
+}
+
+/** The calls that open a stream into a container, over `channel`. */
+export function createStreamingService(channel: Channel): StreamingService {
+  return {
+    async exec(request, signal) {
+      const options = { signal, deadlineMs: ACT_MS };
+      return (await channel.unary(RUNTIME_METHODS.exec, request, options)).url;
+    },
+    async attach(request, signal) {
+      const options = { signal, deadlineMs: ACT_MS };
+      return (await channel.unary(RUNTIME_METHODS.attach, request, options)).url;
+    },
+    async portForward(podSandboxId, ports, signal) {
+      const request = { podSandboxId, port: ports };
+      const options = { signal, deadlineMs: ACT_MS };
+      return (await channel.unary(RUNTIME_METHODS.portForward, request, options)).url;
+    },
+  };
 }
 
 type NodeCalls = Pick<RuntimeService, 'version' | 'status' | 'cgroupDriver' | 'containerEvents'>;

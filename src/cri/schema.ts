@@ -29,6 +29,11 @@ const int64s = (number: number): Field<readonly number[]> => ({
   kind: 'int64',
   repeated: true,
 });
+const int32s = (number: number): Field<readonly number[]> => ({
+  number,
+  kind: 'int32',
+  repeated: true,
+});
 const of = <M extends Message>(number: number, type: M): Field<Decoded<M> | undefined> => ({
   number,
   kind: 'message',
@@ -348,6 +353,31 @@ export const ContainerEventResponse = message('ContainerEventResponse', {
   createdAt: nanoseconds(3),
   podSandboxStatus: of(4, EventSandbox),
 });
+
+// ---- Streams: each answer is where the runtime serves one ----
+
+export const ExecRequest = message('ExecRequest', {
+  containerId: string(1),
+  cmd: strings(2),
+  tty: bool(3),
+  stdin: bool(4),
+  stdout: bool(5),
+  stderr: bool(6),
+});
+export const ExecResponse = message('ExecResponse', { url: string(1) });
+export const AttachRequest = message('AttachRequest', {
+  containerId: string(1),
+  stdin: bool(2),
+  tty: bool(3),
+  stdout: bool(4),
+  stderr: bool(5),
+});
+export const AttachResponse = message('AttachResponse', { url: string(1) });
+export const PortForwardRequest = message('PortForwardRequest', {
+  podSandboxId: string(1),
+  port: int32s(2),
+});
+export const PortForwardResponse = message('PortForwardResponse', { url: string(1) });
 
 // ---- ImageService ----
 

@@ -242,6 +242,30 @@ export type RuntimeService = {
   containerEvents(onEvent: (event: ContainerEvent) => void, signal: AbortSignal): Promise<void>;
 };
 
+/** Which of a process's streams are wanted. With `tty` there is no `stderr` of its own. */
+export type StreamSelection = {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly tty: boolean;
+};
+
+/**
+ * The calls that open a stream. Each resolves to the URL where the runtime's own streaming server
+ * waits for one connection, for about a minute; a container that is not there is `NotFound`.
+ */
+export type StreamingService = {
+  exec(
+    request: StreamSelection & { readonly containerId: string; readonly cmd: readonly string[] },
+    signal: AbortSignal,
+  ): Promise<string>;
+  attach(
+    request: StreamSelection & { readonly containerId: string },
+    signal: AbortSignal,
+  ): Promise<string>;
+  portForward(podSandboxId: string, ports: readonly number[], signal: AbortSignal): Promise<string>;
+};
+
 export type ImageService = {
   /** Undefined when it is not there. */
   imageStatus(image: string, signal: AbortSignal): Promise<Image | undefined>;

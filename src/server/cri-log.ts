@@ -31,9 +31,16 @@ export type LogSelection = {
 export type FollowOptions = LogSelection & {
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** Called when the container was started again and a later attempt's log is next. */
-  readonly onAttempt: (attempt: number) => void;
-};
+} & (
+    | {
+        /** Called when the container was started again and a later attempt's log is next. */
+        readonly onAttempt: (attempt: number) => void;
+      }
+    | {
+        /** Ends with this attempt: asked whether it runs whenever there is nothing more to read. */
+        readonly isRunning: () => Promise<boolean>;
+      }
+  );
 
 const READ_BYTES = 64 * 1024;
 /** The runtime cuts lines at 16 KiB; anything above this is no log line. */
@@ -73,8 +80,8 @@ export async function* readLog(
 }
 
 /**
- * The entries of one attempt, then what is added to it, through rotations and later attempts, until
- * `signal` is aborted or the directory is gone.
+ * The entries of one attempt, then what is added to it, through rotations, and through later
+ * attempts or until it has ended; in any case until `signal` is aborted or the directory is gone.
  */
 export async function* followLog(
   directory: string,
@@ -89,16 +96,22 @@ export async function* followLog(
     let parser = createParser();
     using changes = watchChanges(directory, options.clock, options.signal);
     while (current !== undefined && !options.signal.aborted) {
+      // Asked before the file is read, so that what a container says last is not missed.
+      const running = 'isRunning' in options ? await options.isRunning() : true;
       const next = await successor(directory, following, current);
       // What came before the successor was found is all there will ever be in this file.
       yield* since(readOn(current, parser), options.sinceMs);
       if (next === 'gone') return;
-      if (next === undefined) {
+      if (next === undefined && running) {
         await changes.next();
         continue;
       }
       yield* since(parser.finish(), options.sinceMs);
-      if (next.attempt !== following) options.onAttempt(next.attempt);
+      if (next === undefined) return;
+      if (next.attempt !== following) {
+        if (!('onAttempt' in options)) return;
+        options.onAttempt(next.attempt);
+      }
       following = next.attempt;
       await current.handle.close();
       files.pop();

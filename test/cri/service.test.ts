@@ -10,7 +10,7 @@ import { seededRandom } from '../../src/base/random.ts';
 import { decode, encode } from '../../src/cri/codec.ts';
 import { createImageService } from '../../src/cri/image.ts';
 import { open, socketPath } from '../../src/cri/open.ts';
-import { createRuntimeService } from '../../src/cri/runtime.ts';
+import { createRuntimeService, createStreamingService } from '../../src/cri/runtime.ts';
 import * as schema from '../../src/cri/schema.ts';
 import type { ContainerConfig, PodSandboxConfig } from '../../src/kube/cri.ts';
 import { createPeer, refuse, respond, type Call } from './peer.ts';
@@ -122,6 +122,27 @@ test('a container is created with all that its configuration says', async () => 
       },
     },
   });
+});
+
+test('a stream is asked for with all that the request says, and the answer is where it is', async () => {
+  await using peer = await createPeer();
+  const streaming = createStreamingService(peer.channel());
+  const url = 'http://127.0.0.1:41000/exec/token';
+  const selection = { stdin: true, stdout: true, stderr: false, tty: true };
+  peer.answer = (call) => respond(call, [encode(schema.ExecResponse, { url })]);
+  const exec = { containerId: 'c-1', cmd: ['sh', '-c', ''], ...selection };
+  assert.equal(await streaming.exec(exec, never), url);
+  assert.deepEqual(decode(schema.ExecRequest, peer.calls[0]!.request), exec);
+  peer.answer = (call) => respond(call, [encode(schema.AttachResponse, { url })]);
+  const attach = { containerId: 'c-1', ...selection };
+  assert.equal(await streaming.attach(attach, never), url);
+  assert.deepEqual(decode(schema.AttachRequest, peer.calls[1]!.request), attach);
+  peer.answer = (call) => respond(call, [encode(schema.PortForwardResponse, { url })]);
+  assert.equal(await streaming.portForward('s-1', [80, 65535], never), url);
+  const forward = { podSandboxId: 's-1', port: [80, 65535] };
+  assert.deepEqual(decode(schema.PortForwardRequest, peer.calls[2]!.request), forward);
+  peer.answer = (call) => refuse(call, 5, 'no such container');
+  await assert.rejects(streaming.exec(exec, never), { code: 'NotFound' });
 });
 
 test('what is gone already is stopped and removed, and there is nothing to see of it', async () => {
