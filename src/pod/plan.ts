@@ -161,6 +161,8 @@ function clearStrays(draft: Draft, current: SandboxSeen | undefined): boolean {
   for (const sandbox of seen.view?.sandboxes ?? []) {
     if (sandbox.id === current?.id || isOfEarlierBoot(seen.ledger, sandbox, draft.now)) continue;
     if (seen.view?.containers.some((c) => c.podSandboxId === sandbox.id && isAlive(c))) continue;
+    // What is being started in it is to be seen first, and has its grace then.
+    if (isStartedIn(seen, sandbox.id)) continue;
     const key = `sandbox/${sandbox.id}`;
     if ((seen.retries[key]?.failures ?? 0) < STRAY_FAILURES) clean = false;
     const type = sandbox.state === 'SANDBOX_READY' ? 'StopPodSandbox' : 'RemovePodSandbox';
@@ -172,6 +174,13 @@ function clearStrays(draft: Draft, current: SandboxSeen | undefined): boolean {
   }
   if (current !== undefined) removeOldContainers(draft);
   return clean;
+}
+
+function isStartedIn({ inFlight, view }: Seen, sandboxId: string): boolean {
+  const ids = view?.containers.filter((c) => c.podSandboxId === sandboxId).map(({ id }) => id);
+  return Object.values(inFlight).some(
+    ({ action }) => action.type === 'StartContainer' && ids?.includes(action.id) === true,
+  );
 }
 
 /** After a power cut what is to run comes first, the records of what ran before last. */

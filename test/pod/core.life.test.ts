@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RestartPolicy } from '../../src/kube/pod.ts';
+import type { Action } from '../../src/pod/model.ts';
+import { plan } from '../../src/pod/plan.ts';
+import { reduce } from '../../src/pod/reduce.ts';
 import { container, pod } from '../sim/pods.ts';
 import { Rig } from './rig.ts';
 
@@ -430,4 +433,29 @@ test('with an older ledger a sandbox of this boot is still removed before the ne
     rig.after(1).filter((line) => line.includes('Sandbox')),
     ['0 RemovePodSandbox 1', '0 RunPodSandbox 2'],
   );
+});
+
+test('a former sandbox is not stopped while a container is being started in it', () => {
+  const rig = new Rig(pod('p', {}));
+  rig.fail('StartContainer a#0', 'Unknown');
+  rig.after(0.5);
+  const { want, seen } = rig;
+  const now = rig.now();
+  const [created] = seen.view!.containers;
+  const action: Action = {
+    type: 'StartContainer',
+    ...{ key: 'container/a', name: 'a', id: created!.id },
+    ...{ attempt: 0, sandboxAttempt: 0, epoch: 'e1' },
+  };
+  const newer = { id: 'newer', attempt: 1, state: 'SANDBOX_READY', ips: [] } as const;
+  const view = { ...seen.view!, seq: 100, sandboxes: [newer, ...seen.view!.sandboxes] };
+  const starting = reduce(want, seen, { type: 'ActionStarted', action }, now);
+  const looked = reduce(want, starting, { type: 'Looked', view }, now);
+  assert.deepEqual(plan(want, looked, now).start, []);
+  const result = { ok: true } as const;
+  const started = reduce(want, looked, { type: 'ActionEnded', action, seq: 100, result }, now);
+  const containers = [{ ...created!, state: 'CONTAINER_RUNNING' } as const];
+  const again = { type: 'Looked', view: { ...view, seq: 101, containers } } as const;
+  const types = plan(want, reduce(want, started, again, now), now).start.map(({ type }) => type);
+  assert.deepEqual(types.slice(0, 1), ['StopContainer']);
 });
