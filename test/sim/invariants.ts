@@ -41,8 +41,8 @@ const SLACK_MS = 1100;
 const LATE_MS = 6000;
 /** How long after the end of the agent the runtime may still do what that had asked for. */
 const LATE_EFFECT_MS = 3000;
-/** Effects begun for one pod within a minute of one life of the agent. */
-export const MAX_BEGUN_PER_MINUTE = 150;
+/** Effects of a pod in a minute: five containers that change their sandbox twice begin 150. */
+export const MAX_BEGUN_PER_MINUTE = 180;
 export const MAX_TURNS_PER_MINUTE = 400;
 const WALL_SHIFT_MS = 20 * 365 * 86_400_000;
 
