@@ -30,6 +30,11 @@ export type RuntimeWatchOptions = {
 /** With the event stream up, a relist only has to catch what the stream lost. */
 const RELIST_MS = 60_000;
 const RELIST_WITHOUT_STREAM_MS = 5_000;
+/**
+ * containerd 1.7 hands each event to one stream, and to one whose reader is gone (we were restarted)
+ * before ours. What is heard on ours tells that no such stream is left.
+ */
+const RELIST_UNHEARD_MS = 10_000;
 /** Soon at first: after a boot the runtime is being started beside us. */
 const FIRST_RETRY_MS = 250;
 const RETRY_GROWTH = 1.25;
@@ -104,10 +109,14 @@ async function attend(
   const both = AbortSignal.any([signal, controller.signal]);
   let wake = new AbortController();
   let streaming = true;
+  let heard = false;
   let streamError: unknown;
   const closed = () => new Failure('Unavailable', 'the runtime closed its event stream');
   const stream = runtime
-    .containerEvents((event) => onContainerEvent(options, event), both)
+    .containerEvents((event) => {
+      heard = true;
+      onContainerEvent(options, event);
+    }, both)
     .catch((error: unknown) => {
       streamError = error;
     })
@@ -120,9 +129,11 @@ async function attend(
       onEverything(await looks.everything(both));
       const waitMs = !state.networkReady
         ? NOT_READY_MS
-        : streaming
-          ? RELIST_MS
-          : RELIST_WITHOUT_STREAM_MS;
+        : !streaming
+          ? RELIST_WITHOUT_STREAM_MS
+          : heard
+            ? RELIST_MS
+            : RELIST_UNHEARD_MS;
       await clock.sleep(waitMs, AbortSignal.any([both, wake.signal])).catch(() => undefined);
       both.throwIfAborted();
       if (wake.signal.aborted) {
@@ -132,7 +143,7 @@ async function attend(
         }
         log.warn('the runtime has no event stream; it is listed every 5 s instead');
       }
-      if (!state.networkReady && (await readConditions(runtime, state, both))) await onBack();
+      if (await readConditions(runtime, state, both)) await onBack();
     }
   } finally {
     controller.abort(new Failure('Cancelled', 'the event stream is given up'));

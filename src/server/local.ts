@@ -148,15 +148,33 @@ function asFailure(error: unknown, what: string): Failure {
   return new Failure(denied ? 'PermissionDenied' : code, `${what}: ${message}`, { cause: error });
 }
 
+type Refusal = Pick<ErrorReport, 'reason' | 'message'> & { readonly status: string };
+
+const GARBAGE: Refusal = {
+  status: '400 Bad Request',
+  reason: 'Invalid',
+  message: 'this is not HTTP/1.1 as limpet speaks it',
+};
+
+/** By the code of Node's error. */
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  HPE_HEADER_OVERFLOW: {
+    ...GARBAGE,
+    status: '431 Request Header Fields Too Large',
+    reason: 'TooLarge',
+  },
+  // On a machine that is very busy the question may come too late.
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: '408 Request Timeout',
+    reason: 'Unavailable',
+    message: 'the question did not arrive in time; ask again',
+  },
+};
+
 function refuseGarbage(error: Error, socket: Socket | NodeJS.WritableStream): void {
   if ('destroyed' in socket && (socket.destroyed || !socket.writable)) return;
-  const tooLong = errnoOf(error) === 'HPE_HEADER_OVERFLOW';
-  const status = tooLong ? '431 Request Header Fields Too Large' : '400 Bad Request';
-  const report: ErrorReport = {
-    kind: 'Error',
-    reason: tooLong ? 'TooLarge' : 'Invalid',
-    message: 'this is not HTTP/1.1 as limpet speaks it',
-  };
+  const { status, ...said } = REFUSALS[errnoOf(error) ?? ''] ?? GARBAGE;
+  const report: ErrorReport = { kind: 'Error', ...said };
   const body = JSON.stringify(report);
   const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\n`;
   socket.end(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);

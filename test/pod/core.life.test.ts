@@ -444,9 +444,7 @@ test('a former sandbox is not stopped while a container is being started in it',
   const [created] = seen.view!.containers;
   const action: Action = {
     type: 'StartContainer',
-    key: 'container/a',
-    name: 'a',
-    id: created!.id,
+    ...{ key: 'container/a', name: 'a', id: created!.id },
     ...{ attempt: 0, sandboxAttempt: 0, epoch: 'e1' },
   };
   const newer = { id: 'newer', attempt: 1, state: 'SANDBOX_READY', ips: [] } as const;
