@@ -1,4 +1,5 @@
 /** The command line: finds the command, hands it the world, turns its end into an exit code. */
+import { basename } from 'node:path';
 import { systemClock } from './base/clock.ts';
 import { Failure } from './base/failure.ts';
 import { VERSION } from './base/version.ts';
@@ -95,14 +96,20 @@ function processIo(): Io {
   };
 }
 
+/** A link by the name of kubelet to this program makes it one. */
+const NAME = basename(process.argv0) === 'kubelet' ? 'kubelet' : 'limpet';
+
 async function start(): Promise<number> {
   const io = processIo();
   try {
-    return await main(process.argv.slice(2), io);
+    const argv = process.argv.slice(2);
+    if (NAME === 'limpet') return await main(argv, io);
+    const { kubelet } = await import('./command/kubelet.ts');
+    return await kubelet(argv, io);
   } catch (error) {
     if (error instanceof CommandFailed) {
       io.err(
-        [`limpet: ${error.message}`, ...error.lines.map((line) => `  ${line}`), ''].join('\n'),
+        [`${NAME}: ${error.message}`, ...error.lines.map((line) => `  ${line}`), ''].join('\n'),
       );
       return error.exitCode;
     }

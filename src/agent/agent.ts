@@ -76,6 +76,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     store: store.opening.state,
     pods: store.pods().length,
   });
+  for (const warning of options.configWarnings) log.warn(warning);
   const agent = new Agent(options, { clock, log, store, trimHeap: () => libc?.trimHeap() }, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
@@ -156,15 +157,22 @@ class Agent {
       cgroupDriver: () => nodeCgroup.driver(),
       hostIP: () => hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
-      findings: () => findingsOf(store, this.#runtime, this.#unknown, holds),
+      findings: () => findingsOf(this.#options, store, this.#runtime, this.#unknown, holds),
       startedAt: rfc3339OfMs(clock.now().wallMs),
     });
   }
 
-  #followManifests(signal: AbortSignal): Promise<void> {
+  async #followManifests(signal: AbortSignal): Promise<void> {
     const { clock, log, store } = this.#base;
+    const { manifestDirectory } = this.#options;
+    if (manifestDirectory === undefined) {
+      // No folder is news as well: the pods that came from one are not wanted any more.
+      this.#manifestPods = [];
+      this.#takeManifests();
+      return;
+    }
     const previous = store.pods().flatMap(({ pod, source }) => (source === 'file' ? [pod] : []));
-    return watchManifests(this.#options.manifestDirectory, {
+    await watchManifests(manifestDirectory, {
       clock,
       log,
       nodeName: this.#options.nodeName,
@@ -289,7 +297,7 @@ class Agent {
         policy: {
           maxBytes: containerLogMaxBytes,
           maxFiles: containerLogMaxFiles,
-          intervalMs: LOG_CHECK_MS,
+          intervalMs: this.#options.containerLogMonitorIntervalMs,
         },
         clock,
         log,
@@ -318,7 +326,6 @@ class Agent {
 const NETWORK_RECORDS = '/var/lib/cni';
 /** Less than TimeoutStopSec of the unit. */
 const LONGEST_STOP_MS = 15_000;
-const LOG_CHECK_MS = 10_000;
 const STORE_AGAIN_MS = 15_000;
 
 /** The containers whose logs grow. */

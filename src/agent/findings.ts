@@ -4,6 +4,7 @@ import type { Hold } from '../pod/model.ts';
 import type { Finding } from '../server/api.ts';
 import type { Store } from '../store/store.ts';
 import type { Holds } from './holds.ts';
+import type { AgentOptions } from './options.ts';
 import type { RuntimeState } from './runtime-watch.ts';
 
 /** Why nothing new is started when the store can't be written. */
@@ -16,6 +17,7 @@ export function fullHold(fault: Fault): Hold {
 
 /** The findings of this moment. `unknown` are pods of the runtime that nobody wants. */
 export function findingsOf(
+  { configWarnings }: Pick<AgentOptions, 'configWarnings'>,
   store: Store,
   runtime: RuntimeState,
   unknown: ReadonlySet<string>,
@@ -48,6 +50,9 @@ export function findingsOf(
       `${unknown.size} pod(s) run that the rebuilt store does not know: ${[...unknown].join(', ')}`,
       'apply their manifests again; or end them: crictl stopp ID',
     );
+  }
+  for (const warning of configWarnings) {
+    add('configuration', 'degraded', warning, 'see: limpet config');
   }
   return findings;
 }

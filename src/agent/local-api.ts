@@ -95,7 +95,7 @@ export function createLocalApi(context: LocalApiOptions): LocalApi {
           reason: 'Conflict',
           message:
             `pod "${name}" comes from a manifest file: remove its file from ` +
-            `${context.options.manifestDirectory} to end it`,
+            `${context.options.manifestDirectory ?? 'its folder'} to end it`,
         });
       }
       durably(() => desired.remove(worker, graceSeconds));

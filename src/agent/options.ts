@@ -1,7 +1,15 @@
+/** What the agent is told: its configuration, in the form in which it uses it. */
 import type { LogLevel } from '../base/log.ts';
+import { VERSION } from '../base/version.ts';
 import type { CgroupDriver } from '../kube/cri.ts';
+import type { FeatureGates } from '../kube/feature-gates.ts';
+import { KUBELET_FIELDS, type KubeletConfig } from '../kube/kubelet-config.ts';
+import type { KubeletFlags } from '../kube/kubelet-flags.ts';
+import { ALONE } from '../kube/kubelet-settings.ts';
+import { LIMPET_FIELDS, type LimpetConfig } from '../kube/limpet-config.ts';
+import { quantityBytes } from '../kube/quantity.ts';
 
-/** What `limpet run` can be told. Names are the kubelet's, where it has one. */
+/** Names are the kubelet's, where it has one. */
 export type AgentOptions = {
   /** The name that this node and its static pods bear. */
   readonly nodeName: string;
@@ -9,8 +17,8 @@ export type AgentOptions = {
   readonly rootDirectory: string;
   /** The local socket. */
   readonly runDirectory: string;
-  /** The folder of static pods (staticPodPath). */
-  readonly manifestDirectory: string;
+  /** The folder of static pods (staticPodPath); undefined when there is none. */
+  readonly manifestDirectory: string | undefined;
   /** `unix:///run/containerd/containerd.sock` */
   readonly runtimeEndpoint: string;
   readonly podLogsDirectory: string;
@@ -18,7 +26,7 @@ export type AgentOptions = {
   /** Used where the runtime does not tell its own (containerd 1.7). */
   readonly cgroupDriver: CgroupDriver;
   readonly cgroupRoot: string;
-  /** The host's resolv.conf. */
+  /** The host's resolv.conf; empty: pods get none of it. */
   readonly resolvConf: string;
   readonly clusterDNS: readonly string[];
   readonly clusterDomain: string;
@@ -26,26 +34,66 @@ export type AgentOptions = {
   readonly logLevel: LogLevel;
   readonly containerLogMaxBytes: number;
   readonly containerLogMaxFiles: number;
+  readonly containerLogMonitorIntervalMs: number;
+  /** The whole configuration, for what reads more of it than the above. */
+  readonly kubelet: KubeletConfig;
+  readonly flags: KubeletFlags;
+  readonly gates: FeatureGates;
+  /** What was asked for and has no effect: said in the log and in the status. */
+  readonly configWarnings: readonly string[];
   /** better-sqlite3's addon, where it does not lie beside its JavaScript (the single binary). */
   readonly nativeBinding?: string | object;
   readonly version: string;
 };
 
-/** The defaults of every option but the node's name. */
+/** Where the agent's things are when nobody says otherwise. */
 export const DEFAULT_OPTIONS = {
-  rootDirectory: '/var/lib/limpet',
-  runDirectory: '/run/limpet',
-  manifestDirectory: '/etc/kubernetes/manifests',
-  runtimeEndpoint: 'unix:///run/containerd/containerd.sock',
-  podLogsDirectory: '/var/log/pods',
-  containerLogsDirectory: '/var/log/containers',
-  cgroupDriver: 'systemd',
-  cgroupRoot: '/sys/fs/cgroup',
-  resolvConf: '/etc/resolv.conf',
-  clusterDNS: [],
-  clusterDomain: 'cluster.local',
-  maxPods: 110,
-  logLevel: 'info',
-  containerLogMaxBytes: 10 * 1024 * 1024,
-  containerLogMaxFiles: 5,
-} as const satisfies Partial<AgentOptions>;
+  rootDirectory: LIMPET_FIELDS.rootDirectory.fallback,
+  manifestDirectory: ALONE.staticPodPath,
+  runtimeEndpoint: KUBELET_FIELDS.containerRuntimeEndpoint.fallback,
+} as const;
+
+export type Given = {
+  readonly kubelet: KubeletConfig;
+  readonly flags: KubeletFlags;
+  readonly gates: FeatureGates;
+  readonly limpet: LimpetConfig;
+  readonly nodeName: string;
+  /** Processors of the machine. */
+  readonly cores: number;
+  readonly configWarnings: readonly string[];
+};
+
+/** From here on `--v` logs what only a developer wants to know. */
+const DEBUG_VERBOSITY = 4;
+
+/** The options that a configuration without problems gives. */
+export function agentOptions(given: Given): AgentOptions {
+  const { kubelet, limpet, flags, gates, nodeName, configWarnings } = given;
+  const { maxPods, podsPerCore, containerRuntimeEndpoint: endpoint } = kubelet;
+  const verbose = kubelet.logging.verbosity >= DEBUG_VERBOSITY ? 'debug' : 'info';
+  return {
+    nodeName,
+    rootDirectory: limpet.rootDirectory,
+    runDirectory: limpet.runDirectory,
+    manifestDirectory: kubelet.staticPodPath === '' ? undefined : kubelet.staticPodPath,
+    runtimeEndpoint: endpoint.startsWith('/') ? `unix://${endpoint}` : endpoint,
+    podLogsDirectory: kubelet.podLogsDir,
+    containerLogsDirectory: '/var/log/containers',
+    cgroupDriver: kubelet.cgroupDriver === 'systemd' ? 'systemd' : 'cgroupfs',
+    cgroupRoot: '/sys/fs/cgroup',
+    resolvConf: kubelet.resolvConf,
+    clusterDNS: kubelet.clusterDNS,
+    clusterDomain: kubelet.clusterDomain,
+    maxPods: podsPerCore === 0 ? maxPods : Math.min(maxPods, podsPerCore * given.cores),
+    logLevel: limpet.logLevel === '' ? verbose : limpet.logLevel,
+    containerLogMaxBytes: quantityBytes(kubelet.containerLogMaxSize),
+    containerLogMaxFiles: kubelet.containerLogMaxFiles,
+    containerLogMonitorIntervalMs: kubelet.containerLogMonitorInterval,
+    kubelet,
+    flags,
+    gates,
+    configWarnings,
+    version: VERSION,
+  };
+}

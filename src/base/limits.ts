@@ -6,6 +6,8 @@ export const LIMITS = {
   podsPerManifest: 100,
   /** Files in the manifest directory that are looked at. */
   manifestFiles: 500,
+  /** Files in the folder of drop-in configuration files. */
+  configFiles: 100,
   /** Nodes of a parsed manifest, aliases counted each time they are used. */
   manifestNodes: 20_000,
   manifestDepth: 64,

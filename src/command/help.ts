@@ -1,6 +1,6 @@
 /** The text of `--help`. */
 import { KUBERNETES_VERSION, VERSION } from '../base/version.ts';
-import type { Command } from './command.ts';
+import type { Command, OptionSpecs } from './command.ts';
 import type { Entry } from './index.ts';
 
 /** What `limpet --help` prints. */
@@ -28,13 +28,6 @@ ${columns([
 
 /** What `limpet COMMAND --help` prints. */
 export function helpOf(command: Command): string {
-  const options = Object.entries(command.options).map(([name, spec]): [string, string] => {
-    const short = spec.short === undefined ? '    ' : `-${spec.short}, `;
-    const value = spec.type === 'boolean' ? '' : ` ${spec.value ?? 'VALUE'}`;
-    const fallback = spec.default === undefined ? '' : ` (default ${spec.default})`;
-    return [`${short}--${name}${value}`, `${spec.help}${fallback}`];
-  });
-  options.push(['-h, --help', 'print this']);
   const examples = command.examples.flatMap(([line, meaning]) => [
     `  # ${meaning}`,
     `  ${line}`,
@@ -47,11 +40,22 @@ export function helpOf(command: Command): string {
     ...(command.details === undefined ? [] : ['', command.details.trim()]),
     '',
     'Options:',
-    columns(options),
+    optionLines(command.options),
     '',
     'Examples:',
     ...examples,
   ].join('\n');
+}
+
+/** A line for each option, and for `--help`. */
+export function optionLines(options: OptionSpecs): string {
+  const rows = Object.entries(options).map(([name, spec]): [string, string] => {
+    const short = spec.short === undefined ? '    ' : `-${spec.short}, `;
+    const value = spec.type === 'boolean' ? '' : ` ${spec.value ?? 'VALUE'}`;
+    const fallback = spec.default === undefined ? '' : ` (default ${spec.default})`;
+    return [`${short}--${name}${value}`, `${spec.help}${fallback}`];
+  });
+  return columns([...rows, ['-h, --help', 'print this']]);
 }
 
 function columns(rows: readonly (readonly [string, string])[]): string {

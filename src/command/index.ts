@@ -49,6 +49,11 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./doctor.ts')).command,
   },
   {
+    name: 'config',
+    summary: 'Print the configuration, and where each value is from',
+    load: async () => (await import('./config.ts')).command,
+  },
+  {
     name: 'version',
     summary: 'Print the version',
     load: async () => (await import('./version.ts')).command,

@@ -200,7 +200,8 @@ export function readText(
     : asText(fields.report, node, [...fields.path, name], options.hidden === true);
 }
 
-function asText(
+/** @see readText */
+export function asText(
   report: Report,
   node: ManifestNode,
   path: Path,
@@ -262,10 +263,14 @@ export function plainRecord<T>(entries: Iterable<readonly [string, T]>): Record<
 
 export function readBoolean(fields: Fields, name: string): boolean | undefined {
   const node = field(fields, name);
-  if (node === undefined) return undefined;
+  return node === undefined ? undefined : asBoolean(fields.report, node, [...fields.path, name]);
+}
+
+/** @see readBoolean */
+export function asBoolean(report: Report, node: ManifestNode, path: Path): boolean | undefined {
   if (typeof node.value === 'boolean') return node.value;
   const quoted = node.value === 'true' || node.value === 'false';
-  fields.report.add([...fields.path, name], `must be true or false, not ${kindOf(node)}`, {
+  report.add(path, `must be true or false, not ${kindOf(node)}`, {
     ...(typeof node.value === 'string' ? { value: node.value } : {}),
     ...(quoted ? { remedy: 'remove the quotes' } : {}),
   });
@@ -323,12 +328,19 @@ export function readChoice<T extends string>(
   if (text === '') return fallback;
   const choice = choices.find((one) => one === text);
   if (choice !== undefined) return choice;
-  const words = choices.filter((one) => one !== '').map((one) => `"${one}"`);
-  fields.report.add([...fields.path, name], `must be one of ${words.join(', ')}`, {
-    value: text,
-    ...near(text, choices),
-  });
+  noSuchChoice(fields.report, [...fields.path, name], text, choices);
   return fallback;
+}
+
+/** The problem of a word that is none of `choices`. */
+export function noSuchChoice(
+  report: Report,
+  path: Path,
+  text: string,
+  choices: readonly string[],
+): void {
+  const words = choices.filter((one) => one !== '').map((one) => `"${one}"`);
+  report.add(path, `must be one of ${words.join(', ')}`, { value: text, ...near(text, choices) });
 }
 
 function near(text: string, choices: readonly string[]): Details {

@@ -64,7 +64,10 @@ function tooLarge(bytes: number): ManifestSyntaxError {
  */
 export function parseManifest(text: string, yaml?: Yaml, source: Source = 'file'): ParseResult {
   try {
-    const documents = parseDocuments(text.replace(/^\uFEFF/, ''), yaml);
+    const documents = parseDocuments(text, yaml);
+    if (documents.length === 0) {
+      throw new ManifestSyntaxError('is empty', undefined, 'write a pod into it, or remove it');
+    }
     return readDocuments(documents, source);
   } catch (error) {
     if (error instanceof ManifestSyntaxError) return { pods: [], problems: [syntaxProblem(error)] };
@@ -83,7 +86,12 @@ export function syntaxProblem(error: ManifestSyntaxError): Problem {
   };
 }
 
-function parseDocuments(text: string, yaml: Yaml | undefined): readonly ManifestNode[] {
+/**
+ * The documents of a text, JSON or YAML; none when it is empty.
+ * @throws ManifestSyntaxError
+ */
+export function parseDocuments(given: string, yaml: Yaml | undefined): readonly ManifestNode[] {
+  const text = given.replace(/^\uFEFF/, '');
   if (text.length > LIMITS.manifestBytes) throw tooLarge(text.length);
   const nul = text.indexOf('\0');
   if (nul >= 0) {
@@ -92,11 +100,7 @@ function parseDocuments(text: string, yaml: Yaml | undefined): readonly Manifest
   }
   const budget = createBudget();
   if (yaml === undefined || !needsYaml(text)) return [parseJson(text, budget)];
-  const documents = parseYaml(text, yaml, budget);
-  if (documents.length === 0) {
-    throw new ManifestSyntaxError('is empty', undefined, 'write a pod into it, or remove it');
-  }
-  return documents;
+  return parseYaml(text, yaml, budget);
 }
 
 function readDocuments(documents: readonly ManifestNode[], source: Source): ParseResult {
@@ -123,8 +127,8 @@ function readDocuments(documents: readonly ManifestNode[], source: Source): Pars
   return { pods: problems.length === 0 ? pods : [], problems };
 }
 
-/** As the lines come; what has no line is said last. */
-function inOrder(problems: readonly Problem[]): readonly Problem[] {
+/** Problems as the lines come; what has no line is said last. */
+export function inOrder(problems: readonly Problem[]): readonly Problem[] {
   const line = (problem: Problem) => problem.line ?? Number.MAX_SAFE_INTEGER;
   return problems.toSorted((a, b) => line(a) - line(b));
 }

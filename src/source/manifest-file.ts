@@ -101,7 +101,7 @@ export async function readStaticPods(path: string, nodeName: string): Promise<Re
 const MAX_FULL_NAME_LENGTH = 255 - 36 - 2;
 
 /** The bytes of a file, what is wrong with it, or undefined when it changed meanwhile. */
-async function readContent(
+export async function readContent(
   path: string,
 ): Promise<{ bytes: Buffer; mark: string } | string | undefined> {
   // O_NONBLOCK: what was a file a moment ago may be a fifo now, and opening one would hang.

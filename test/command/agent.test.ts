@@ -114,7 +114,9 @@ test('apply sends each file, and one bad file does not keep the others back', as
   const at = ['--socket', served.socket];
   const file = join(base, 'a.yaml');
   await writeFile(file, 'kind: Pod # a\n');
-  const done = await limpet(['apply', '-f', file, '-f', '-', ...at], 'kind: Pod # stdin\n');
+  const done = await limpet(['apply', '-f', file, '-f', '-', ...at], {
+    input: 'kind: Pod # stdin\n',
+  });
   assert.deepEqual([done.code, done.err], [0, '']);
   assert.equal(done.out, 'pod/web created\npod/web created\n');
   assert.deepEqual(served.canned.manifests, ['kind: Pod # a\n', 'kind: Pod # stdin\n']);
