@@ -29,7 +29,7 @@ import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import type { Everything } from './looks.ts';
 import type { AgentOptions } from './options.ts';
-import { removeLostLeases, removeTornNetworkRecords } from './network-records.ts';
+import { removeLostRecords, removeTornNetworkRecords } from './network-records.ts';
 import { orphansOf } from './orphans.ts';
 import { removeDeadLogLinks, removeForgottenPods } from './pod-files.ts';
 import type { RuntimeState } from './runtime-watch.ts';
@@ -205,6 +205,10 @@ class Agent {
     const onBack = async () => {
       await images.repair(signal);
       await nodeCgroup.open(signal);
+      // Before any sandbox is made in this boot it is plain which ones are lost.
+      if (!this.#hasMadeSandboxes()) {
+        await this.#removeLostRecords(false, signal).catch(() => undefined);
+      }
       void this.#mendNetworkRecords(signal).catch(() => undefined);
       holds.set('runtime', undefined);
       turns.postAll({ type: 'RuntimeBack', seq: looks.seq });
@@ -231,14 +235,26 @@ class Agent {
     if (this.#mending) return;
     this.#mending = true;
     try {
-      const { runtime } = this.#core.cri;
-      const known = async () =>
-        new Set((await runtime.listPodSandboxes(undefined, signal)).map(({ id }) => id));
       await removeTornNetworkRecords(NETWORK_RECORDS, this.#base, signal);
-      await removeLostLeases(NETWORK_RECORDS, known, this.#base, signal);
+      await this.#removeLostRecords(true, signal);
     } finally {
       this.#mending = false;
     }
+  }
+
+  async #removeLostRecords(mayBeNew: boolean, signal: AbortSignal): Promise<void> {
+    const { runtime } = this.#core.cri;
+    const known = async () =>
+      new Set((await runtime.listPodSandboxes(undefined, signal)).map(({ id }) => id));
+    await removeLostRecords(NETWORK_RECORDS, known, mayBeNew, this.#base, signal);
+  }
+
+  /** Whether a sandbox may have been made in this boot. */
+  #hasMadeSandboxes(): boolean {
+    const { boot } = this.#base.clock.now();
+    return [...this.#core.turns.workers.values()].some(
+      ({ seen }) => seen.ledger.bootSandbox?.boot === boot,
+    );
   }
 
   #seeEverything(everything: Everything, signal: AbortSignal): void {

@@ -2,7 +2,7 @@
  * What the network plugins keep of each sandbox is written without a sync: after a power cut there
  * are files with nothing in them. An empty result makes the runtime fail for ever to take the
  * sandbox's network down, and so to remove the sandbox; an empty lease keeps its address for ever.
- * So does a lease whose sandbox the runtime itself has lost.
+ * So does the lease of a sandbox that the runtime itself has lost.
  *
  *   /var/lib/cni/results/<network>-<sandbox>-<interface>   libcni: JSON
  *   /var/lib/cni/networks/<network>/<address>              host-local: the sandbox and the interface
@@ -47,64 +47,75 @@ export async function removeTornNetworkRecords(
 }
 
 /**
- * Removes the leases of sandboxes that the runtime does not know, now and after the longest time
- * that the making of one can take. Only in networks in which the runtime has a sandbox, for other
- * programs keep leases there too. Returns their paths.
+ * Removes what is kept of sandboxes that the runtime does not know. Only in networks in which the
+ * runtime has a sandbox, for other programs keep records there too. Returns the paths.
  *
  * @param known Asks the runtime for the ids of all its sandboxes.
+ * @param mayBeNew Sandboxes may be being made, which have records long before they are listed: then
+ *   what is not known is looked at again after the longest time that this can take.
  */
-export async function removeLostLeases(
+export async function removeLostRecords(
   directory: string,
   known: () => Promise<ReadonlySet<string>>,
+  mayBeNew: boolean,
   { clock, log }: { readonly clock: Clock; readonly log: Log },
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const lost = await lostLeases(directory, await known());
-  if (lost.size === 0) return [];
-  await clock.sleep(LONGEST_START_MS, signal);
-  const still = await lostLeases(directory, await known());
-  const removed: string[] = [];
-  for (const [path, { id, mark }] of lost) {
-    if (still.get(path)?.mark !== mark) continue;
-    await unlink(path).catch(() => undefined);
-    for (const name of await namesIn(join(directory, 'results'))) {
-      if (name.includes(`-${id}-`)) await unlink(join(directory, 'results', name)).catch(() => {});
-    }
-    log.warn('removed the lease of a sandbox that the runtime has lost', { path, sandbox: id });
-    removed.push(path);
+  const lost = await lostRecords(directory, await known());
+  if (lost.size > 0 && mayBeNew) {
+    await clock.sleep(LONGEST_START_MS, signal);
+    const still = await lostRecords(directory, await known());
+    for (const [path, mark] of lost) if (still.get(path) !== mark) lost.delete(path);
   }
-  return removed;
+  for (const path of lost.keys()) {
+    await unlink(path).catch(() => undefined);
+    log.warn('removed what the network kept of a sandbox that the runtime has lost', { path });
+  }
+  return [...lost.keys()];
 }
 
-type Lease = { readonly id: string; readonly mark: string };
-
-/** By path. */
-async function lostLeases(
+/** Marks by path, to tell a file from one that was written anew. */
+async function lostRecords(
   directory: string,
   known: ReadonlySet<string>,
-): Promise<ReadonlyMap<string, Lease>> {
-  const networks = join(directory, 'networks');
-  const lost = new Map<string, Lease>();
-  for (const network of await namesIn(networks)) {
-    const leases = new Map<string, Lease>();
-    for (const name of await namesIn(join(networks, network))) {
-      const path = join(networks, network, name);
-      const lease = isIP(name) === 0 ? undefined : await leaseOf(path);
-      if (lease !== undefined) leases.set(path, lease);
-    }
-    if (![...leases.values()].some(({ id }) => known.has(id))) continue;
-    for (const [path, lease] of leases) if (!known.has(lease.id)) lost.set(path, lease);
+): Promise<Map<string, string>> {
+  const byNetwork = Map.groupBy(await ownRecords(directory), ({ network }) => network);
+  const lost = new Map<string, string>();
+  for (const group of byNetwork.values()) {
+    if (!group.some(({ id }) => known.has(id))) continue;
+    for (const { path, id, mark } of group) if (!known.has(id)) lost.set(path, mark);
   }
   return lost;
 }
 
-/** Undefined for what is no lease of a sandbox of the CRI. */
-async function leaseOf(path: string): Promise<Lease | undefined> {
-  const found = await stat(path, { bigint: true }).catch(() => undefined);
-  if (found?.isFile() !== true || found.size > MAX_LEASE_BYTES) return undefined;
+type SandboxRecord = {
+  readonly path: string;
+  readonly network: string;
+  readonly id: string;
+  readonly mark: string;
+};
+
+/** The leases and results that may be of sandboxes of the CRI, by the form of their ids. */
+async function ownRecords(directory: string): Promise<readonly SandboxRecord[]> {
+  const found: SandboxRecord[] = [];
+  for (const path of await records(directory)) {
+    const [, network, id] = /\/results\/(.+)-([0-9a-f]{64})-[^-/]+$/.exec(path) ?? [];
+    const stats = await stat(path, { bigint: true }).catch(() => undefined);
+    if (stats?.isFile() !== true) continue;
+    const mark = identity(stats);
+    if (network !== undefined && id !== undefined) found.push({ path, network, id, mark });
+    const lease = stats.size > MAX_LEASE_BYTES ? undefined : await leaseOf(path);
+    if (lease !== undefined) found.push({ path, ...lease, mark });
+  }
+  return found;
+}
+
+async function leaseOf(path: string): Promise<{ network: string; id: string } | undefined> {
+  const network = /\/networks\/([^/]+)\/[^/]+$/.exec(path)?.[1];
+  if (network === undefined) return undefined;
   const text = await readFile(path, 'utf8').catch(() => '');
   const [id = ''] = text.split(/[\r\n]/, 1);
-  return /^[0-9a-f]{64}$/.test(id) ? { id, mark: identity(found) } : undefined;
+  return /^[0-9a-f]{64}$/.test(id) ? { network, id } : undefined;
 }
 
 const MAX_LEASE_BYTES = 4096n;

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { removeLostLeases, removeTornNetworkRecords } from '../../src/agent/network-records.ts';
+import { removeLostRecords, removeTornNetworkRecords } from '../../src/agent/network-records.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 
@@ -43,7 +43,7 @@ test('records of the network that a power cut has torn go, whole and growing one
   }
 });
 
-test('leases of sandboxes that the runtime lost go, those of others and of new ones stay', async () => {
+test('records of sandboxes that the runtime lost go, those of others and of new ones stay', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'limpet-cni-'));
   try {
     const file = (path: string) => join(directory, path);
@@ -74,9 +74,12 @@ test('leases of sandboxes that the runtime lost go, those of others and of new o
     };
     const { signal } = new AbortController();
     const ask = () => Promise.resolve(known);
-    const removed = await removeLostLeases(directory, ask, { clock, log }, signal);
-    assert.deepEqual(removed, [file('networks/pods/10.88.0.3')]);
-    assert.equal(existsSync(removed[0]!), false);
+    const removed = await removeLostRecords(directory, ask, true, { clock, log }, signal);
+    assert.deepEqual(removed.toSorted(), [
+      file('networks/pods/10.88.0.3'),
+      file(`results/pods-${idOf('b')}-eth0`),
+    ]);
+    for (const path of removed) assert.equal(existsSync(path), false);
     assert.deepEqual((await readdir(file('networks/pods'))).sort(), [
       '10.88.0.2',
       '10.88.0.4',
@@ -86,6 +89,32 @@ test('leases of sandboxes that the runtime lost go, those of others and of new o
     ]);
     assert.deepEqual(await readdir(file('networks/others')), ['10.89.0.2']);
     assert.deepEqual(await readdir(file('results')), [`pods-${idOf('a')}-eth0`]);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test('before anything is new, what is lost goes at once, also where no lease is left of it', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'limpet-cni-'));
+  try {
+    const file = (path: string) => join(directory, path);
+    const [known, lost] = ['a'.repeat(64), 'b'.repeat(64)];
+    await mkdir(file('results'), { recursive: true });
+    for (const id of [known, lost]) {
+      await writeFile(file(`results/cni-loopback-${id}-lo`), '{}');
+      await writeFile(file(`results/limpet-${id}-eth0`), '{}');
+    }
+    await writeFile(file(`results/of-others-${lost}-eth0`), '{}');
+    const never = async () => assert.fail('nothing is to be waited for');
+    const clock = { ...systemClock('boot', () => 0), sleep: never };
+    const { signal } = new AbortController();
+    const ask = () => Promise.resolve(new Set([known]));
+    await removeLostRecords(directory, ask, false, { clock, log }, signal);
+    assert.deepEqual((await readdir(file('results'))).sort(), [
+      `cni-loopback-${known}-lo`,
+      `limpet-${known}-eth0`,
+      `of-others-${lost}-eth0`,
+    ]);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
