@@ -28,6 +28,7 @@ import { findingsOf, fullHold } from './findings.ts';
 import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import type { Everything } from './looks.ts';
+import { createMembership, type Membership } from './membership.ts';
 import type { AgentOptions } from './options.ts';
 import { removeLostLeases, removeTornNetworkRecords } from './network-records.ts';
 import { orphansOf } from './orphans.ts';
@@ -76,7 +77,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     store: store.opening.state,
     pods: store.pods().length,
   });
-  const agent = new Agent(options, { clock, log, store, trimHeap: () => libc?.trimHeap() }, stack);
+  const onLaterThan = (wallMs: number) => void (floorMs = Math.max(floorMs, wallMs));
+  const base = { clock, log, store, trimHeap: () => libc?.trimHeap() };
+  const agent = new Agent(options, base, onLaterThan, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -96,6 +99,7 @@ class Agent {
   readonly #options: AgentOptions;
   readonly #base: Foundation;
   readonly #core: Core;
+  readonly #membership: Membership | undefined;
   readonly #unknown = new Set<string>();
   #swept = false;
   #mending = false;
@@ -107,12 +111,24 @@ class Agent {
     version: undefined,
     networkReady: false,
     message: 'not connected yet',
+    status: undefined,
   };
 
-  constructor(options: AgentOptions, base: Foundation, stack: AsyncDisposableStack) {
+  constructor(
+    options: AgentOptions,
+    base: Foundation,
+    onLaterThan: (wallMs: number) => void,
+    stack: AsyncDisposableStack,
+  ) {
     this.#options = options;
     this.#base = base;
     this.#core = createCore(options, base, stack);
+    this.#membership = createMembership(options, {
+      ...base,
+      runtime: this.#runtime,
+      cri: this.#core.cri,
+      onLaterThan,
+    });
     this.#core.holds.set('runtime', {
       reason: 'RuntimeNotReady',
       message: `waiting for the container runtime at ${options.runtimeEndpoint}`,
@@ -133,6 +149,7 @@ class Agent {
       this.#followRuntime(signal),
       this.#keepLogsSmall(signal),
       this.#storeAgain(signal),
+      this.#membership?.run(signal),
     ]);
     const { turns, starts } = this.#core;
     turns.halt();
@@ -154,9 +171,11 @@ class Agent {
       random: systemRandom(),
       runtime: this.#runtime,
       cgroupDriver: () => nodeCgroup.driver(),
+      cluster: () => this.#membership?.report(),
       hostIP,
       manifestErrors: () => this.#manifestErrors,
-      findings: () => findingsOf(store, this.#runtime, this.#unknown, holds),
+      findings: () =>
+        findingsOf(store, this.#runtime, this.#unknown, holds, this.#membership?.report()),
       startedAt: rfc3339OfMs(clock.now().wallMs),
     });
   }
@@ -211,6 +230,7 @@ class Agent {
           if (uid !== undefined) turns.post(uid, { type: 'Hint', seq: looks.seq });
         },
         onBack,
+        onState: () => this.#membership?.poke(),
         onEverything: (everything) => this.#seeEverything(everything, signal),
       },
       this.#runtime,

@@ -1,5 +1,6 @@
 import type { LogLevel } from '../base/log.ts';
 import type { CgroupDriver } from '../kube/cri.ts';
+import type { ClusterOptions } from './cluster.ts';
 
 /** What `limpet run` can be told. Names are the kubelet's, where it has one. */
 export type AgentOptions = {
@@ -29,6 +30,12 @@ export type AgentOptions = {
   /** better-sqlite3's addon, where it does not lie beside its JavaScript (the single binary). */
   readonly nativeBinding?: string | object;
   readonly version: string;
+  /** Of the node's own (`--node-ip`); else that of the default route. */
+  readonly nodeIPs: readonly string[];
+  /** Without it the node belongs to no cluster. */
+  readonly cluster?: Omit<ClusterOptions, 'registration'> & {
+    readonly registration: Omit<ClusterOptions['registration'], 'nodeName'>;
+  };
 };
 
 /** The defaults of every option but the node's name. */
@@ -45,6 +52,7 @@ export const DEFAULT_OPTIONS = {
   clusterDNS: [],
   clusterDomain: 'cluster.local',
   maxPods: 110,
+  nodeIPs: [],
   logLevel: 'info',
   containerLogMaxBytes: 10 * 1024 * 1024,
   containerLogMaxFiles: 5,

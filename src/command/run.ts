@@ -39,6 +39,29 @@ const OPTIONS = {
     help: 'socket of containerd or CRI-O',
   },
   'hostname-override': { type: 'string', value: 'NAME', help: "node name; else the host's name" },
+  kubeconfig: {
+    type: 'string',
+    value: 'FILE',
+    help: 'the way to the cluster; without it the node belongs to none',
+  },
+  'bootstrap-kubeconfig': {
+    type: 'string',
+    value: 'FILE',
+    help: 'with what the node joins when --kubeconfig can not be used',
+  },
+  'cert-dir': {
+    type: 'string',
+    value: 'DIR',
+    default: '/var/lib/kubelet/pki',
+    help: "the node's certificates",
+  },
+  'node-ip': { type: 'string', value: 'IP', help: "else that of the default route's interface" },
+  'node-labels': { type: 'string', value: 'K=V,...', help: 'labels that the node joins with' },
+  'register-with-taints': {
+    type: 'string',
+    value: 'K=V:EFFECT,...',
+    help: 'taints that the node joins with',
+  },
   'cgroup-driver': {
     type: 'string',
     value: 'DRIVER',
@@ -151,8 +174,49 @@ function agentOptions(options: Values): AgentOptions {
       { min: 2, max: 100 },
     ),
     logLevel: logLevel(options['log-level'], options.v),
+    nodeIPs: (options['node-ip'] ?? '').split(',').filter(Boolean).map(nodeIP),
     version: VERSION,
+    ...(options.kubeconfig !== undefined && {
+      cluster: clusterOptions(options.kubeconfig, options),
+    }),
   };
+}
+
+function clusterOptions(kubeconfig: string, options: Values): NonNullable<AgentOptions['cluster']> {
+  const bootstrap = options['bootstrap-kubeconfig'];
+  const labels = (options['node-labels'] ?? '').split(',').filter(Boolean);
+  const taints = (options['register-with-taints'] ?? '').split(',').filter(Boolean);
+  return {
+    kubeconfig: absolute('kubeconfig', kubeconfig),
+    ...(bootstrap !== undefined && {
+      bootstrapKubeconfig: absolute('bootstrap-kubeconfig', bootstrap),
+    }),
+    certDirectory: absolute('cert-dir', options['cert-dir']),
+    registration: {
+      labels: Object.fromEntries(
+        labels.map((label) => {
+          const [, key, value] = /^([^=]+)=(.*)$/.exec(label) ?? [];
+          if (key !== undefined && value !== undefined) return [key, value];
+          throw usageError(`--node-labels is KEY=VALUE,..., not "${label}"`);
+        }),
+      ),
+      taints: taints.map((taint) => {
+        const [, key, value, effect] =
+          /^([^=:]+)(?:=([^:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$/.exec(taint) ?? [];
+        if (key === undefined || effect === undefined) {
+          throw usageError(`--register-with-taints is KEY=VALUE:EFFECT,..., not "${taint}"`);
+        }
+        return { key, effect, ...(value && { value }) };
+      }),
+    },
+    rotate: true,
+    servingCertificate: false,
+  };
+}
+
+function nodeIP(given: string): string {
+  if (isIP(given) !== 0) return given;
+  throw usageError(`--node-ip is an IP address, not "${given}"`);
 }
 
 function ipAddress(given: string): string {
