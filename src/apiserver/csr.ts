@@ -3,7 +3,13 @@
  * CertificateSigningRequest, and its fate is waited for.
  * Source: RFC 2986; k8s.io/client-go util/certificate/csr; Kubernetes "Certificate Signing Requests".
  */
-import { createHash, createPublicKey, sign, X509Certificate, type KeyObject } from 'node:crypto';
+import {
+  createHash,
+  createPublicKey,
+  sign,
+  type KeyObject,
+  type X509Certificate,
+} from 'node:crypto';
 
 import {
   attribute,

@@ -56,11 +56,15 @@ const OPTIONS = {
     help: "the node's certificates",
   },
   'node-ip': { type: 'string', value: 'IP', help: "else that of the default route's interface" },
-  'node-labels': { type: 'string', value: 'K=V,...', help: 'labels that the node joins with' },
+  'node-labels': {
+    type: 'string',
+    value: 'LIST',
+    help: 'labels that the node joins with: K=V,...',
+  },
   'register-with-taints': {
     type: 'string',
-    value: 'K=V:EFFECT,...',
-    help: 'taints that the node joins with',
+    value: 'LIST',
+    help: 'taints that the node joins with: K=V:EFFECT,...',
   },
   'cgroup-driver': {
     type: 'string',
