@@ -28,6 +28,7 @@ import { findingsOf, fullHold } from './findings.ts';
 import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import type { Everything } from './looks.ts';
+import { createMembership, type Membership } from './membership.ts';
 import type { AgentOptions } from './options.ts';
 import { removeLostRecords, removeTornNetworkRecords } from './network-records.ts';
 import { orphansOf } from './orphans.ts';
@@ -77,7 +78,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     pods: store.pods().length,
   });
   for (const warning of options.configWarnings) log.warn(warning);
-  const agent = new Agent(options, { clock, log, store, trimHeap: () => libc?.trimHeap() }, stack);
+  const onLaterThan = (wallMs: number) => void (floorMs = Math.max(floorMs, wallMs));
+  const base = { clock, log, store, trimHeap: () => libc?.trimHeap() };
+  const agent = new Agent(options, base, onLaterThan, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -97,6 +100,7 @@ class Agent {
   readonly #options: AgentOptions;
   readonly #base: Foundation;
   readonly #core: Core;
+  readonly #membership: Membership | undefined;
   readonly #unknown = new Set<string>();
   #swept = false;
   #mending = false;
@@ -108,12 +112,24 @@ class Agent {
     version: undefined,
     networkReady: false,
     message: 'not connected yet',
+    status: undefined,
   };
 
-  constructor(options: AgentOptions, base: Foundation, stack: AsyncDisposableStack) {
+  constructor(
+    options: AgentOptions,
+    base: Foundation,
+    onLaterThan: (wallMs: number) => void,
+    stack: AsyncDisposableStack,
+  ) {
     this.#options = options;
     this.#base = base;
     this.#core = createCore(options, base, stack);
+    this.#membership = createMembership(options, {
+      ...base,
+      runtime: this.#runtime,
+      cri: this.#core.cri,
+      onLaterThan,
+    });
     this.#core.holds.set('runtime', {
       reason: 'RuntimeNotReady',
       message: `waiting for the container runtime at ${options.runtimeEndpoint}`,
@@ -134,6 +150,7 @@ class Agent {
       this.#followRuntime(signal),
       this.#keepLogsSmall(signal),
       this.#storeAgain(signal),
+      this.#membership?.run(signal),
     ]);
     const { turns, starts } = this.#core;
     turns.halt();
@@ -155,9 +172,18 @@ class Agent {
       random: systemRandom(),
       runtime: this.#runtime,
       cgroupDriver: () => nodeCgroup.driver(),
+      cluster: () => this.#membership?.report(),
       hostIP: () => hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
-      findings: () => findingsOf(this.#options, store, this.#runtime, this.#unknown, holds),
+      findings: () =>
+        findingsOf(
+          this.#options,
+          store,
+          this.#runtime,
+          this.#unknown,
+          holds,
+          this.#membership?.report(),
+        ),
       startedAt: rfc3339OfMs(clock.now().wallMs),
     });
   }
@@ -223,6 +249,7 @@ class Agent {
           if (uid !== undefined) turns.post(uid, { type: 'Hint', seq: looks.seq });
         },
         onBack,
+        onState: () => this.#membership?.poke(),
         onEverything: (everything) => this.#seeEverything(everything, signal),
       },
       this.#runtime,

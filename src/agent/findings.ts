@@ -1,7 +1,7 @@
 /** What is wrong with the node as the agent sees it, with what to do about it. */
 import type { Fault } from '../base/failure.ts';
 import type { Hold } from '../pod/model.ts';
-import type { Finding } from '../server/api.ts';
+import type { ClusterReport, Finding } from '../server/api.ts';
 import type { Store } from '../store/store.ts';
 import type { Holds } from './holds.ts';
 import type { AgentOptions } from './options.ts';
@@ -22,6 +22,7 @@ export function findingsOf(
   runtime: RuntimeState,
   unknown: ReadonlySet<string>,
   holds: Holds,
+  cluster: ClusterReport | undefined,
 ): readonly Finding[] {
   const findings: Finding[] = [];
   const add = (check: string, health: Finding['health'], message: string, remedy?: string) =>
@@ -33,6 +34,7 @@ export function findingsOf(
     const remedy = 'put a CNI configuration into /etc/cni/net.d; see: limpet doctor';
     add('network', 'failed', runtime.message ?? 'the network is not ready', remedy);
   }
+  if (cluster?.message !== undefined) add('cluster', 'degraded', cluster.message);
   const hold = holds.current;
   const health = store.health();
   const held = hold?.reason === 'RuntimeNotReady' ? '' : hold?.message;

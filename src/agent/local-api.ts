@@ -3,7 +3,14 @@ import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import type { Random } from '../base/random.ts';
 import { formatProblem } from '../kube/manifest-node.ts';
-import type { DeleteReport, Finding, LocalApi, NodeReport, PodReport } from '../server/api.ts';
+import type {
+  ClusterReport,
+  DeleteReport,
+  Finding,
+  LocalApi,
+  NodeReport,
+  PodReport,
+} from '../server/api.ts';
 import { ApiError } from '../server/api.ts';
 import { decideApply } from '../source/apply.ts';
 import { readManifest } from '../source/read-manifest.ts';
@@ -24,6 +31,7 @@ export type LocalApiOptions = {
   readonly random: Random;
   readonly runtime: RuntimeState;
   readonly cgroupDriver: () => string;
+  readonly cluster: () => ClusterReport | undefined;
   readonly hostIP: () => string | undefined;
   readonly manifestErrors: () => NodeReport['manifestErrors'];
   readonly findings: () => readonly Finding[];
@@ -141,6 +149,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
   const { options, store, runtime } = context;
   const count = (phase: string) => pods.filter(({ status }) => status.phase === phase).length;
   const health = store.health();
+  const cluster = context.cluster();
   return {
     kind: 'NodeReport',
     nodeName: options.nodeName,
@@ -156,6 +165,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
       ...(runtime.message !== undefined && { message: runtime.message }),
     },
     cgroupDriver: context.cgroupDriver(),
+    ...(cluster !== undefined && { cluster }),
     store: {
       path: options.rootDirectory,
       state: health.ok ? store.opening.state : health.fault.code,

@@ -8,6 +8,7 @@ import type { KubeletFlags } from '../kube/kubelet-flags.ts';
 import { ALONE } from '../kube/kubelet-settings.ts';
 import { LIMPET_FIELDS, type LimpetConfig } from '../kube/limpet-config.ts';
 import { quantityBytes } from '../kube/quantity.ts';
+import type { ClusterOptions } from './cluster.ts';
 
 /** Names are the kubelet's, where it has one. */
 export type AgentOptions = {
@@ -44,6 +45,12 @@ export type AgentOptions = {
   /** better-sqlite3's addon, where it does not lie beside its JavaScript (the single binary). */
   readonly nativeBinding?: string | object;
   readonly version: string;
+  /** Of the node's own (`--node-ip`); else that of the default route. */
+  readonly nodeIPs: readonly string[];
+  /** Without it the node belongs to no cluster. */
+  readonly cluster?: Omit<ClusterOptions, 'registration'> & {
+    readonly registration: Omit<ClusterOptions['registration'], 'nodeName'>;
+  };
 };
 
 /** Where the agent's things are when nobody says otherwise. */
@@ -95,5 +102,18 @@ export function agentOptions(given: Given): AgentOptions {
     gates,
     configWarnings,
     version: VERSION,
+    nodeIPs: flags.nodeIP.split(',').filter(Boolean),
+    ...(flags.kubeconfig !== '' && { cluster: clusterOptions(given) }),
+  };
+}
+
+function clusterOptions({ flags, kubelet }: Given): NonNullable<AgentOptions['cluster']> {
+  return {
+    kubeconfig: flags.kubeconfig,
+    ...(flags.bootstrapKubeconfig !== '' && { bootstrapKubeconfig: flags.bootstrapKubeconfig }),
+    certDirectory: flags.certDir,
+    registration: { labels: flags.nodeLabels, taints: kubelet.registerWithTaints },
+    rotate: kubelet.rotateCertificates,
+    servingCertificate: kubelet.serverTLSBootstrap,
   };
 }

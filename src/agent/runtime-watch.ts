@@ -5,7 +5,7 @@
 import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
-import type { ContainerEvent, RuntimeService, RuntimeVersion } from '../kube/cri.ts';
+import type { ContainerEvent, RuntimeService, RuntimeStatus, RuntimeVersion } from '../kube/cri.ts';
 import type { Everything, Looks } from './looks.ts';
 
 export type RuntimeState = {
@@ -13,6 +13,8 @@ export type RuntimeState = {
   version: RuntimeVersion | undefined;
   networkReady: boolean;
   message: string | undefined;
+  /** What the runtime offers, as it said last. */
+  status: RuntimeStatus | undefined;
 };
 
 export type RuntimeWatchOptions = {
@@ -24,6 +26,8 @@ export type RuntimeWatchOptions = {
   readonly onChange: (podUid: string | undefined) => void;
   /** The runtime answers for the first time, or again. */
   readonly onBack: () => Promise<void>;
+  /** `state` may have changed. */
+  readonly onState: () => void;
   readonly onEverything: (everything: Everything) => void;
 };
 
@@ -63,6 +67,7 @@ export async function watchRuntime(
       }
       state.connected = false;
       state.message = message;
+      options.onState();
     }
     await clock.sleep(retryMs, signal).catch(() => undefined);
     retryMs = Math.min(retryMs * RETRY_GROWTH, MAX_RETRY_MS);
@@ -70,7 +75,7 @@ export async function watchRuntime(
 }
 
 async function connect(
-  { runtime, log, onBack }: RuntimeWatchOptions,
+  { runtime, log, onBack, onState }: RuntimeWatchOptions,
   state: RuntimeState,
   signal: AbortSignal,
 ): Promise<void> {
@@ -81,6 +86,7 @@ async function connect(
     log.info('the container runtime answers', { name: runtimeName, version: runtimeVersion });
   }
   state.connected = true;
+  onState();
   await onBack();
 }
 
@@ -89,8 +95,8 @@ async function readConditions(
   state: RuntimeState,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const conditions = await runtime.status(signal);
-  const bad = conditions.filter((c) => !c.status);
+  state.status = await runtime.status(signal);
+  const bad = state.status.conditions.filter((c) => !c.status);
   const wasReady = state.networkReady;
   state.networkReady = !bad.some((c) => c.type === 'NetworkReady');
   state.message =
@@ -143,7 +149,10 @@ async function attend(
         }
         log.warn('the runtime has no event stream; it is listed every 5 s instead');
       }
-      if (await readConditions(runtime, state, both)) await onBack();
+      if (await readConditions(runtime, state, both)) {
+        options.onState();
+        await onBack();
+      }
     }
   } finally {
     controller.abort(new Failure('Cancelled', 'the event stream is given up'));

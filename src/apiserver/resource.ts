@@ -1,22 +1,14 @@
 /** Objects of the API, as they are on the wire, and where they are found. */
 import type {
+  V1CertificateSigningRequest,
+  V1Lease,
   V1Node,
   V1ObjectMeta,
   V1Pod,
   V1Service,
 } from '@kubernetes/client-node/dist/gen/models/all.js';
 
-/**
- * A type of the Kubernetes client as JSON has it: times are text, and a name that JavaScript keeps
- * for itself has no underscore before it.
- */
-export type Wire<T> = T extends Date
-  ? string
-  : T extends readonly (infer I)[]
-    ? readonly Wire<I>[]
-    : T extends object
-      ? { readonly [K in keyof T as K extends `_${infer R}` ? R : K]: Wire<T[K]> }
-      : T;
+import type { Wire } from '../kube/wire.ts';
 
 /** What all objects have; of a stored one, `uid` and `resourceVersion` are never missing. */
 export type ApiObject = {
@@ -49,6 +41,17 @@ export const SERVICES: Resource<Wire<V1Service>> = {
   api: '/api/v1',
   plural: 'services',
   kind: 'Service',
+};
+
+export const LEASES: Resource<Wire<V1Lease>> = {
+  api: '/apis/coordination.k8s.io/v1',
+  plural: 'leases',
+  kind: 'Lease',
+};
+export const CERTIFICATE_SIGNING_REQUESTS: Resource<Wire<V1CertificateSigningRequest>> = {
+  api: '/apis/certificates.k8s.io/v1',
+  plural: 'certificatesigningrequests',
+  kind: 'CertificateSigningRequest',
 };
 
 /** One object, or with a subresource a part of it: `status`, `token`, `eviction`. */

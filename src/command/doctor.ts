@@ -9,6 +9,9 @@ import { EXIT } from './exit.ts';
 import { OUTPUT_OPTION, outputFormat, writeObject } from './output.ts';
 import { printable } from './table.ts';
 
+/** Where kubeadm has it. */
+const KUBECONFIG = '/etc/kubernetes/kubelet.conf';
+
 export const command = defineCommand({
   name: 'doctor',
   usage: '[--output json|yaml]',
@@ -35,6 +38,11 @@ something has failed. Some checks need root.`,
       default: DEFAULT_OPTIONS.runtimeEndpoint,
       help: 'socket of containerd or CRI-O',
     },
+    kubeconfig: {
+      type: 'string',
+      value: 'FILE',
+      help: `the way to the cluster; else ${KUBECONFIG}, if it is there`,
+    },
     output: OUTPUT_OPTION,
   },
   examples: [
@@ -49,6 +57,8 @@ something has failed. Some checks need root.`,
       rootDirectory: options['root-dir'],
       manifestDirectory: options['pod-manifest-path'],
       runtimeSocket: socketPath(endpoint),
+      kubeconfig: options.kubeconfig ?? KUBECONFIG,
+      kubeconfigIsDefault: options.kubeconfig === undefined,
       clock: io.clock,
       signal: io.signal,
       earliestWallMs: BUILT_WALL_MS,
@@ -81,5 +91,5 @@ something has failed. Some checks need root.`,
 async function askRuntime(endpoint: string, io: Io): Promise<RuntimeAnswer> {
   await using cri = open(endpoint, { clock: io.clock, random: systemRandom() });
   const version = await cri.runtime.version(io.signal);
-  return { version, conditions: await cri.runtime.status(io.signal) };
+  return { version, conditions: (await cri.runtime.status(io.signal)).conditions };
 }

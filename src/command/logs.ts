@@ -83,11 +83,14 @@ async function print(entries: AsyncIterable<LogEntry>, timestamps: boolean, io: 
   let bytes = 0;
   let timer: Promise<void> | undefined;
   let lineStarts = true;
-  const flush = async (): Promise<void> => {
+  let written = Promise.resolve();
+  /** Resolves when all that came before is written too: the process ends then. */
+  const flush = (): Promise<void> => {
     const ready = Buffer.concat(batch);
     batch = [];
     bytes = 0;
-    if (ready.length > 0) await io.out(ready);
+    if (ready.length > 0) written = written.then(() => io.out(ready));
+    return written;
   };
   for await (const { time, content, endsLine } of entries) {
     const parts = [content];

@@ -1,4 +1,4 @@
-import type { NodeReport } from '../server/api.ts';
+import type { ClusterReport, NodeReport } from '../server/api.ts';
 import { ask, SOCKET_OPTION } from './client.ts';
 import { defineCommand } from './command.ts';
 import { EXIT } from './exit.ts';
@@ -37,6 +37,9 @@ export function describeNode(report: NodeReport, nowMs: number): string {
       ['Agent', `limpet ${report.version}, up ${ageOf(report.agentStartedAt, nowMs)}`],
       ['Runtime', describeRuntime(runtime)],
       ['Cgroups', report.cgroupDriver],
+      ...(report.cluster === undefined
+        ? []
+        : ([['Cluster', describeCluster(report.cluster, nowMs)]] as const)),
       ['Store', `${[store.state, store.message].filter(Boolean).join(': ')} (${store.path})`],
       ['Pods', describeCounts(report.pods)],
     ]),
@@ -55,6 +58,20 @@ export function describeNode(report: NodeReport, nowMs: number): string {
   }
   parts.push('\n', podTable(inOrder(report.pod), nowMs, false));
   return parts.join('');
+}
+
+function describeCluster(cluster: ClusterReport, nowMs: number): string {
+  const { phase, since, server, lastHeard, registered, certificateExpires } = cluster;
+  const stands = phase === 'connected' ? phase : phase.toUpperCase();
+  const parts = [
+    `${server ?? cluster.kubeconfig}, ${stands} for ${ageOf(since, nowMs)}`,
+    phase === 'connected' || lastHeard === undefined
+      ? ''
+      : `last heard ${ageOf(lastHeard, nowMs)} ago`,
+    registered ? 'node registered' : 'NODE NOT REGISTERED',
+    certificateExpires === undefined ? '' : `certificate until ${certificateExpires}`,
+  ];
+  return parts.filter((part) => part !== '').join(', ');
 }
 
 function describeRuntime(runtime: NodeReport['runtime']): string {

@@ -113,7 +113,8 @@ function nodeCalls(channel: Channel): NodeCalls {
         {},
         { signal, deadlineMs: LOOK_MS },
       );
-      return answer.status?.conditions ?? [];
+      const { status, runtimeHandlers, features } = answer;
+      return { conditions: status?.conditions ?? [], handlers: runtimeHandlers, features };
     },
     async cgroupDriver(signal) {
       const answer = await channel

@@ -174,7 +174,20 @@ export const RuntimeCondition = message('RuntimeCondition', {
   message: string(4),
 });
 export const RuntimeStatus = message('RuntimeStatus', { conditions: many(1, RuntimeCondition) });
-export const StatusResponse = message('StatusResponse', { status: of(1, RuntimeStatus) });
+export const RuntimeHandlerFeatures = message('RuntimeHandlerFeatures', {
+  recursiveReadOnlyMounts: bool(1),
+  userNamespaces: bool(2),
+});
+export const RuntimeHandler = message('RuntimeHandler', {
+  name: string(1),
+  features: of(2, RuntimeHandlerFeatures),
+});
+export const RuntimeFeatures = message('RuntimeFeatures', { supplementalGroupsPolicy: bool(1) });
+export const StatusResponse = message('StatusResponse', {
+  status: of(1, RuntimeStatus),
+  runtimeHandlers: many(3, RuntimeHandler),
+  features: of(4, RuntimeFeatures),
+});
 
 export const RuntimeConfigRequest = message('RuntimeConfigRequest', {});
 export const LinuxRuntimeConfiguration = message('LinuxRuntimeConfiguration', {

@@ -3,6 +3,7 @@ import { faultOf } from '../base/failure.ts';
 import type { Finding } from '../server/api.ts';
 import { cgroupCheck } from './cgroup.ts';
 import { clockCheck } from './clock.ts';
+import { clusterCheck } from './cluster.ts';
 import { cniCheck } from './cni.ts';
 import { spaceCheck, speedCheck } from './disk.ts';
 import { forwardingCheck, kernelCheck } from './kernel.ts';
@@ -24,6 +25,7 @@ export const CHECKS: readonly Check[] = [
   spaceCheck,
   speedCheck,
   clockCheck,
+  clusterCheck,
   pagesCheck,
   swapCheck,
 ];

@@ -11,6 +11,9 @@ export type Machine = {
   /** Where limpet keeps its state. */
   readonly rootDirectory: string;
   readonly manifestDirectory: string;
+  readonly kubeconfig: string;
+  /** Nobody has said that there is one. */
+  readonly kubeconfigIsDefault: boolean;
   /** Path of the runtime's socket. */
   readonly runtimeSocket: string;
   readonly clock: Clock;

@@ -202,6 +202,20 @@ export type RuntimeCondition = {
   readonly message: string;
 };
 
+/** A way to run pods that the runtime offers, by the name that RuntimeClasses use. */
+export type RuntimeHandler = {
+  readonly name: string;
+  readonly features:
+    { readonly recursiveReadOnlyMounts: boolean; readonly userNamespaces: boolean } | undefined;
+};
+
+export type RuntimeStatus = {
+  readonly conditions: readonly RuntimeCondition[];
+  /** None where the runtime does not tell (containerd 1.7). */
+  readonly handlers: readonly RuntimeHandler[];
+  readonly features: { readonly supplementalGroupsPolicy: boolean } | undefined;
+};
+
 export type CgroupDriver = 'systemd' | 'cgroupfs';
 
 /**
@@ -210,7 +224,7 @@ export type CgroupDriver = 'systemd' | 'cgroupfs';
  */
 export type RuntimeService = {
   version(signal: AbortSignal): Promise<RuntimeVersion>;
-  status(signal: AbortSignal): Promise<readonly RuntimeCondition[]>;
+  status(signal: AbortSignal): Promise<RuntimeStatus>;
   /** Undefined where the runtime has no such call (containerd 1.7). */
   cgroupDriver(signal: AbortSignal): Promise<CgroupDriver | undefined>;
   runPodSandbox(config: PodSandboxConfig, signal: AbortSignal): Promise<string>;

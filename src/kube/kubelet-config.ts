@@ -32,7 +32,7 @@ const MAX_PORT = 65_535;
 
 const SERVER = 'limpet serves nothing on port 10250 yet';
 const HEALTHZ = 'limpet does not serve healthz yet';
-const CLUSTER = 'limpet does not talk to an API server yet';
+const CLUSTER = 'limpet keeps to the defaults with an API server yet';
 const IMAGES = 'limpet removes no unused images yet';
 const EVICTION = 'limpet evicts no pods yet';
 const RESERVED = 'limpet reserves nothing for the system yet; remove it';
@@ -129,7 +129,7 @@ export const KUBELET_FIELDS = {
     '',
     warned(SERVER),
   ),
-  rotateCertificates: boolean(false, warned(CLUSTER)),
+  rotateCertificates: boolean(false, carried),
   serverTLSBootstrap: boolean(false, warned(SERVER)),
   authentication: group({
     x509: group({ clientCAFile: text('', warned(SERVER), { form: 'path' }) }),
@@ -312,7 +312,7 @@ export const KUBELET_FIELDS = {
     'None',
     refused('limpet reserves no memory for pods yet; remove it'),
   ),
-  registerWithTaints: list<Taint>(TAINT, warned(CLUSTER)),
+  registerWithTaints: list<Taint>(TAINT, carried),
   registerNode: boolean(true, warned(CLUSTER, false)),
   tracing: group({
     endpoint: text('', warned('limpet sends no traces')),

@@ -20,7 +20,7 @@ import {
 import { KUBELET_FIELDS } from './kubelet-config.ts';
 import { LIMPET_FIELDS } from './limpet-config.ts';
 
-const CLUSTER = 'limpet does not talk to an API server yet';
+const CLUSTER = 'limpet keeps to the defaults with an API server yet';
 const PROVIDERS = 'limpet asks no plugins for credentials of registries yet; remove it';
 const DEAD = 'limpet keeps the last dead container of each, and no more';
 
@@ -31,21 +31,21 @@ export const KUBELET_FLAG_FIELDS = {
     form: 'path',
     help: 'folder of drop-in files, *.conf',
   }),
-  kubeconfig: text('', warned(CLUSTER), {
+  kubeconfig: text('', carried, {
     form: 'path',
     help: 'how to reach the API server, if there is one',
   }),
-  bootstrapKubeconfig: text('', warned(CLUSTER), {
+  bootstrapKubeconfig: text('', carried, {
     form: 'path',
     help: 'how to get a certificate, and a kubeconfig',
   }),
-  certDir: text('/var/lib/kubelet/pki', warned(CLUSTER), {
+  certDir: text('/var/lib/kubelet/pki', carried, {
     form: 'path',
     help: 'folder of certificates and keys',
   }),
   hostnameOverride: text('', carried, { help: "node name; else the host's name" }),
-  nodeIP: text('', warned(CLUSTER), { help: 'address of the node, or two of them (dual stack)' }),
-  nodeLabels: map(warned(CLUSTER), undefined, { help: 'labels of the node' }),
+  nodeIP: text('', carried, { help: 'address of the node, or two of them (dual stack)' }),
+  nodeLabels: map(carried, undefined, { help: 'labels of the node' }),
   cloudProvider: text('', warned(CLUSTER), { help: '"external" or nothing' }),
   seccompDefault: boolean(
     false,

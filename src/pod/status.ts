@@ -60,7 +60,9 @@ export function statusOf(
     );
   const phase = phaseOf(seen, initialized, containerStatuses);
   const ips = spec.hostNetwork ? [node.hostIP ?? ''] : (sandbox?.ips ?? []);
-  const podIPs = sandbox === undefined ? [] : ips.filter((ip) => ip !== '').map((ip) => ({ ip }));
+  // Like the kubelet, a pod that is over keeps the addresses that it had.
+  const former = ledger.terminal === undefined ? [] : (before?.podIPs ?? []);
+  const podIPs = sandbox === undefined ? former : ips.filter(Boolean).map((ip) => ({ ip }));
   const conditions = conditionsOf(
     { initialized, phase, sandboxReady: sandbox !== undefined },
     [

@@ -24,6 +24,24 @@ export type Finding = {
   readonly remedy?: string;
 };
 
+/** How the node stands with its cluster. Times are RFC 3339. */
+export type ClusterReport = {
+  readonly kubeconfig: string;
+  /** `joining`: it has no credentials of its own yet. */
+  readonly phase: 'joining' | 'connecting' | 'connected' | 'offline';
+  readonly since: string;
+  readonly server?: string;
+  /** When the API server last took what it was told. */
+  readonly lastHeard?: string;
+  /** Whether our Node was there, since the agent has started. */
+  readonly registered: boolean;
+  readonly nodeUid?: string;
+  /** Of the client certificate. */
+  readonly certificateExpires?: string;
+  /** What is wrong, when something is. */
+  readonly message?: string;
+};
+
 export type NodeReport = {
   readonly kind: 'NodeReport';
   readonly nodeName: string;
@@ -40,6 +58,8 @@ export type NodeReport = {
     readonly message?: string;
   };
   readonly cgroupDriver: string;
+  /** Missing on a node that belongs to no cluster. */
+  readonly cluster?: ClusterReport;
   readonly store: { readonly path: string; readonly state: string; readonly message?: string };
   readonly pods: {
     readonly desired: number;

@@ -81,7 +81,14 @@ test('what kubeadm writes makes a node', async () => {
   assert.equal(options!.kubelet.nodeStatusUpdateFrequency, 10_000);
   assert.equal(options!.kubelet.evictionHard['imagefs.available'], '15%');
   assert.equal(options!.kubelet.registerWithTaints[0]!.effect, 'NoSchedule');
-  assert.ok(options!.configWarnings.some((warning) => warning.includes('--kubeconfig')));
+  assert.deepEqual(options!.cluster, {
+    kubeconfig: '/etc/kubernetes/kubelet.conf',
+    bootstrapKubeconfig: '/etc/kubernetes/bootstrap-kubelet.conf',
+    certDirectory: '/var/lib/kubelet/pki',
+    registration: { labels: {}, taints: options!.kubelet.registerWithTaints },
+    rotate: true,
+    servingCertificate: false,
+  });
 });
 
 test('flags win over drop-ins, those over the file, and all that over defaults', async () => {

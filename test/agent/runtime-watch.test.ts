@@ -39,6 +39,7 @@ async function watched(t: { after: (end: () => Promise<void>) => void }) {
   const state: RuntimeState = {
     connected: false,
     version: undefined,
+    status: undefined,
     networkReady: false,
     message: undefined,
   };
@@ -59,6 +60,7 @@ async function watched(t: { after: (end: () => Promise<void>) => void }) {
       log: createLog('error', () => undefined),
       onChange: () => undefined,
       onBack: () => Promise.resolve(),
+      onState: () => undefined,
       onEverything: () => undefined,
     },
     state,

@@ -11,6 +11,8 @@ export type Authority = Issued & {
     readonly names?: readonly string[];
     readonly from?: Date;
     readonly to?: Date;
+    /** Whose certificate it is; a new key of its own without it, else `key` is empty. */
+    readonly publicKey?: KeyObject;
   }): Issued;
 };
 
@@ -98,14 +100,14 @@ export function createAuthority(name = 'kubernetes'): Authority {
       ...{ isAuthority: true, names: [], from: yesterday(), to: nextYear() },
     }),
     key: pem(own.privateKey),
-    issue({ name: subject, group, names = [], from = yesterday(), to = nextYear() }) {
+    issue({ name: subject, group, names = [], from = yesterday(), to = nextYear(), publicKey }) {
       const keys = pair();
       return {
         certificate: certificate({
           ...{ subject: distinguished(subject, group), issuer, signer: own.privateKey },
-          ...{ publicKey: keys.publicKey, isAuthority: false, names, from, to },
+          ...{ publicKey: publicKey ?? keys.publicKey, isAuthority: false, names, from, to },
         }),
-        key: pem(keys.privateKey),
+        key: publicKey === undefined ? pem(keys.privateKey) : '',
       };
     },
   };

@@ -32,6 +32,11 @@ test('status shows the node, its findings, bad manifests and the pods', async ()
       aReport('db', { namespace: 'app', summary: 'CrashLoopBackOff', statuses: [crashed] }),
     ],
     node: {
+      cluster: {
+        ...{ kubeconfig: '/etc/kubernetes/kubelet.conf', phase: 'offline', registered: true },
+        ...{ server: 'https://10.0.0.1:6443', since: '2026-11-21T10:00:00Z' },
+        certificateExpires: '2027-01-01T00:00:00Z',
+      },
       findings: [
         { check: 'clock', health: 'ok', message: 'not to be shown' },
         { check: 'store', health: 'degraded', message: 'restored', remedy: 'check the card' },
@@ -43,6 +48,7 @@ test('status shows the node, its findings, bad manifests and the pods', async ()
   assert.equal(code, 0);
   assert.match(out, /^Node: +pi-1\n/);
   assert.match(out, /Runtime: +containerd 2\.1\.9, connected, network ready/);
+  assert.match(out, /Cluster: +https:\/\/10\.0\.0\.1:6443, OFFLINE for .*, node registered, cert/);
   assert.match(out, /degraded {2}store: restored\n +-> check the card/);
   assert.match(out, /a\.yaml +spec: is missing/);
   assert.match(out, /NAMESPACE +NAME +READY +STATUS +RESTARTS +AGE +IP +SOURCE\n/);

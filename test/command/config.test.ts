@@ -80,7 +80,7 @@ test('the configuration is shown with where each value is from', async (t) => {
   assert.deepEqual(row('clusterDomain'), ['clusterDomain', `${path}:18`, 'cluster.local']);
   assert.deepEqual(row('syncFrequency'), ['syncFrequency', 'default', '1m0s']);
   assert.deepEqual(row('rootDirectory'), ['rootDirectory', 'default', '/var/lib/kubelet']);
-  assert.match(err, /^warning: rotateCertificates: without effect, /);
+  assert.match(err, /^warning: authentication.x509.clientCAFile: without effect, /);
   const wide = await limpet([...args, '-o', 'wide']);
   assert.match(wide.out, /\nmaxPods +--max-pods +carried out +7\n/);
 });

@@ -45,6 +45,8 @@ function machine(
     rootDirectory: '/var/lib/limpet',
     manifestDirectory: '/etc/kubernetes/manifests',
     runtimeSocket: '/run/containerd/containerd.sock',
+    kubeconfig: '/etc/kubernetes/kubelet.conf',
+    kubeconfigIsDefault: true,
     clock: systemClock('', () => 0),
     signal: new AbortController().signal,
     earliestWallMs: 0,

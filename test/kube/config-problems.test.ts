@@ -134,12 +134,15 @@ test('a text that is no configuration says how to begin one', () => {
 });
 
 test('what has no effect is said once for each reason, by name', () => {
-  const { problems, warnings } = read(KUBEADM_CONFIG, '--kubeconfig=/k', '--node-ip=10.0.0.1');
+  const { problems, warnings } = read(
+    `${KUBEADM_CONFIG}eventBurst: 5\nkubeAPIBurst: 7\n`,
+    '--cloud-provider=external',
+  );
   assert.deepEqual(problems, []);
   assert.deepEqual(warnings, [
-    'rotateCertificates: without effect, limpet does not talk to an API server yet',
     'authentication.x509.clientCAFile: without effect, limpet serves nothing on port 10250 yet',
-    '--kubeconfig, --node-ip: without effect, limpet does not talk to an API server yet',
+    'eventBurst, kubeAPIBurst: without effect, limpet keeps to the defaults with an API server yet',
+    '--cloud-provider: without effect, limpet keeps to the defaults with an API server yet',
   ]);
 });
 

@@ -128,3 +128,19 @@ test('the termination messages of a pod have 12 KiB together, in equal shares', 
   const [a] = statusOf(two, firstSeen(ledgerOf(outcomes, FAILED)), AT, {}).containerStatuses;
   assert.equal(a?.state.terminated?.message, text);
 });
+
+test('a pod that is over keeps the addresses that it had', () => {
+  const want: Want = { pod: aPod(), source: 'local', order: 1 };
+  const sandbox = { id: 's', attempt: 0, state: 'SANDBOX_READY', ips: ['10.88.0.7'] } as const;
+  const view = { seq: 1, epoch: 'e', sandboxes: [sandbox], containers: [] };
+  const before = statusOf(want, { ...firstSeen(ledgerOf({})), view }, AT, {});
+  assert.equal(before.podIP, '10.88.0.7');
+  const gone = {
+    ...view,
+    sandboxes: [{ ...sandbox, state: 'SANDBOX_NOTREADY', ips: [] } as const],
+  };
+  const over = { ...firstSeen(ledgerOf({}, FAILED)), view: gone };
+  assert.deepEqual(statusOf(want, over, AT, {}, before).podIPs, [{ ip: '10.88.0.7' }]);
+  const ended = { ...firstSeen(ledgerOf({})), view: gone };
+  assert.equal(statusOf(want, ended, AT, {}, before).podIP, undefined, 'it gets a new sandbox');
+});

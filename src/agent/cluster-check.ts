@@ -1,0 +1,87 @@
+/**
+ * Whether it is still our cluster that answers: asked before a list of it is believed. What it was
+ * known by is kept in the store.
+ */
+import type { ApiClient } from '../apiserver/client.ts';
+import type { Credentials } from '../apiserver/credentials.ts';
+import { readClusterIdentity } from '../apiserver/identity.ts';
+import type { Clock } from '../base/clock.ts';
+import { Failure } from '../base/failure.ts';
+import { compareClusters, type ClusterIdentity } from '../node/cluster-identity.ts';
+import type { Store } from '../store/store.ts';
+
+export type ClusterCheckOptions = {
+  readonly client: ApiClient;
+  readonly credentials: Credentials;
+  readonly clock: Clock;
+  readonly store: Pick<Store, 'meta' | 'setMeta'>;
+  readonly nodeName: string;
+  readonly signal: AbortSignal;
+};
+
+const KEY = 'cluster.identity';
+const DEADLINE_MS = 15_000;
+/** Many watches begin at the same time. */
+const FRESH_MS = 10_000;
+
+/** What the cluster was known by when it was last seen; undefined before the first time. */
+export function storedCluster(store: Pick<Store, 'meta'>): ClusterIdentity | undefined {
+  const text = store.meta(KEY);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as ClusterIdentity;
+  } catch {
+    return undefined;
+  }
+}
+
+/** For a node that joins anew: whatever cluster answers next is ours. */
+export function forgetCluster(store: Pick<Store, 'setMeta'>): void {
+  store.setMeta(KEY, undefined);
+}
+
+/**
+ * The `verify` of `watchObjects`. It stores what it has seen of our own cluster.
+ *
+ * @returns a function that throws `Failure`: `Conflict` when another cluster answers, `Unavailable`
+ *   when that can't be told, as `ApiClient.json` when it could not be asked, as `Store.setMeta`
+ */
+export function createClusterCheck(
+  options: ClusterCheckOptions,
+): (listVersion: string | undefined) => Promise<void> {
+  const { client, credentials, clock, store, nodeName, signal } = options;
+  let seen: ClusterIdentity | undefined;
+  let seenMonoMs = 0;
+  let asking: Promise<ClusterIdentity> | undefined;
+  const look = async (): Promise<ClusterIdentity> => {
+    const call = { signal, deadlineMs: DEADLINE_MS };
+    seen = await readClusterIdentity(client, credentials, nodeName, undefined, call);
+    seenMonoMs = clock.now().monoMs;
+    return seen;
+  };
+  return async (listVersion) => {
+    const isFresh = seen !== undefined && clock.now().monoMs - seenMonoMs < FRESH_MS;
+    asking ??= (isFresh ? Promise.resolve(seen!) : look()).finally(() => (asking = undefined));
+    const now = { ...(await asking), resourceVersion: listVersion };
+    const stored = storedCluster(store);
+    if (stored === undefined) {
+      if (now.nodeUid === undefined && now.serviceUid === undefined) {
+        throw new Failure('Unavailable', 'neither our Node nor the service kubernetes can be read');
+      }
+      return store.setMeta(KEY, JSON.stringify(now));
+    }
+    const { verdict, reason } = compareClusters(stored, now);
+    if (verdict !== 'same') {
+      seen = undefined;
+      const text = `what answers at ${credentials.server.origin} is not taken for our cluster: ${reason}`;
+      throw new Failure(verdict === 'other' ? 'Conflict' : 'Unavailable', text);
+    }
+    const known: ClusterIdentity = {
+      caFingerprints: now.caFingerprints,
+      nodeUid: now.nodeUid ?? stored.nodeUid,
+      serviceUid: now.serviceUid ?? stored.serviceUid,
+      resourceVersion: listVersion ?? stored.resourceVersion,
+    };
+    store.setMeta(KEY, JSON.stringify(known));
+  };
+}

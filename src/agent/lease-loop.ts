@@ -1,0 +1,113 @@
+/**
+ * The node's heartbeat: a Lease in kube-node-lease, renewed every 10 s on a connection of its own,
+ * so that nothing else can be in its way.
+ * Source: k8s.io/component-helpers apimachinery/lease, k8s.io/kubernetes pkg/kubelet, v1.36.
+ */
+import type { ApiClient } from '../apiserver/client.ts';
+import { ApiFailure } from '../apiserver/errors.ts';
+import { createObject, getObject, updateObject } from '../apiserver/objects.ts';
+import { LEASES, type Stored } from '../apiserver/resource.ts';
+import type { Clock } from '../base/clock.ts';
+import { Failure, faultOf, type Fault } from '../base/failure.ts';
+import type { Random } from '../base/random.ts';
+import type { Poke } from './poke.ts';
+
+export type LeaseOptions = {
+  readonly client: ApiClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly nodeName: string;
+  /** Of the Node; the lease goes when it goes. */
+  readonly nodeUid: () => string | undefined;
+  /** After each try. */
+  readonly onResult: (fault: Fault | undefined) => void;
+  /** The lease, and so the Node, was deleted under our feet. */
+  readonly onLost: () => void;
+};
+
+type Lease = Stored<NonNullable<(typeof LEASES)['of']>>;
+
+const NAMESPACE = 'kube-node-lease';
+const DURATION_SECONDS = 40;
+const RENEW_MS = 10_000;
+const JITTER = 0.04;
+const DEADLINE_MS = 10_000;
+const MIN_BACKOFF_MS = 200;
+const MAX_BACKOFF_MS = 7_000;
+/** From so many failures on, connections are not trusted any more. */
+const DOUBTFUL_FAILURES = 2;
+
+/** Runs until the signal is aborted. `poke` makes it renew at once. */
+export async function keepLease(
+  options: LeaseOptions,
+  poke: Poke,
+  signal: AbortSignal,
+): Promise<void> {
+  const { client, random, onResult } = options;
+  let lease: Lease | undefined;
+  let failures = 0;
+  while (!signal.aborted) {
+    let waitMs = RENEW_MS * (1 + JITTER * random.next());
+    try {
+      lease = await renew(options, lease, signal);
+      failures = 0;
+      onResult(undefined);
+    } catch (error) {
+      if (signal.aborted) return;
+      // Somebody else has written it, or it is not known whether we have.
+      lease = undefined;
+      failures += 1;
+      if (failures >= DOUBTFUL_FAILURES) client.close();
+      waitMs = backoff(error, failures, random);
+      onResult(faultOf(error));
+    }
+    await poke.wait(waitMs, signal);
+  }
+}
+
+function backoff(error: unknown, failures: number, random: Random): number {
+  const askedMs = error instanceof ApiFailure ? (error.retryAfterMs ?? 0) : 0;
+  const backoffMs = Math.min(MIN_BACKOFF_MS * 2 ** (failures - 1), MAX_BACKOFF_MS);
+  return Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMs);
+}
+
+async function renew(
+  options: LeaseOptions,
+  last: Lease | undefined,
+  signal: AbortSignal,
+): Promise<Lease> {
+  const { client, clock, nodeName, nodeUid, onLost } = options;
+  const call = { signal, deadlineMs: DEADLINE_MS };
+  const key = { namespace: NAMESPACE, name: nodeName };
+  const uid = nodeUid();
+  const spec = (before: Lease | undefined) => ({
+    holderIdentity: nodeName,
+    leaseDurationSeconds: DURATION_SECONDS,
+    renewTime: renewTime(before?.spec?.renewTime, clock.now().wallMs),
+  });
+  try {
+    const stored = last ?? (await getObject(client, LEASES, key, call));
+    const { resourceVersion, ownerReferences } = stored.metadata;
+    const metadata = { ...key, resourceVersion, ...(ownerReferences && { ownerReferences }) };
+    const renewed = { ...stored, metadata, spec: { ...stored.spec, ...spec(stored) } };
+    return await updateObject(client, LEASES, key, renewed, call);
+  } catch (error) {
+    if (!(error instanceof Failure && error.code === 'NotFound')) throw error;
+    if (last !== undefined) onLost();
+  }
+  const owner = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: uid ?? '' };
+  const lease = {
+    apiVersion: 'coordination.k8s.io/v1',
+    kind: 'Lease',
+    metadata: { ...key, ...(uid !== undefined && { ownerReferences: [owner] }) },
+    spec: spec(undefined),
+  };
+  return await createObject(client, LEASES, { namespace: NAMESPACE }, lease, call);
+}
+
+/** Now, or if that is not later than the last time, a moment after it: only news is a heartbeat. */
+function renewTime(last: string | undefined, wallMs: number): string {
+  const lastMs = last === undefined ? 0 : Date.parse(last) || 0;
+  const ms = Math.max(wallMs, lastMs + 1);
+  return new Date(ms).toISOString().replace('Z', '000Z');
+}

@@ -1,0 +1,163 @@
+// A node joins, stays and comes back, on an API server with real TLS and real certificates.
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { readKubeconfig } from '../../src/apiserver/kubeconfig.ts';
+import { refuse, until } from '../apiserver/peer.ts';
+import { createWorld, MACHINE, startMember } from './cluster-world.ts';
+
+const NODE = '/api/v1/nodes/pi1';
+const LEASE = '/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/pi1';
+const READY = {
+  connected: true,
+  version: { runtimeName: 'containerd', runtimeVersion: 'v2', runtimeApiVersion: 'v1' },
+  status: { conditions: [], handlers: [], features: undefined },
+  message: undefined,
+};
+
+test('a node joins with its token, becomes ready and keeps its lease', async (t) => {
+  await using world = await createWorld();
+  const { peer, objects } = world;
+  const member = startMember(t, peer);
+  await until(() => objects.has(LEASE), 'a lease');
+  const { kubeconfig, certDirectory } = member.options;
+  const current = join(certDirectory, 'kubelet-client-current.pem');
+  const written = await readKubeconfig(kubeconfig);
+  assert.deepEqual(
+    [written.context, written.certificate, written.key],
+    ['default-context', { file: current }, { file: current }],
+  );
+  assert.match(readlinkSync(current), /kubelet-client-\d{4}(-\d\d){5}\.pem$/);
+  assert.equal(lstatSync(readlinkSync(current)).mode & 0o777, 0o600);
+  assert.deepEqual(readdirSync(certDirectory).length, 2, 'no key of the request is left');
+  const posts = peer.calls.filter(({ request }) => request.method === 'POST');
+  assert.equal(posts[0]!.request.headers.authorization, 'Bearer abcdef.0123456789abcdef');
+  const request = JSON.parse(posts[0]!.body) as { spec: object };
+  assert.deepEqual(
+    { ...request.spec, request: '' },
+    {
+      request: '',
+      signerName: 'kubernetes.io/kube-apiserver-client-kubelet',
+      usages: ['digital signature', 'client auth'],
+    },
+  );
+  assert.deepEqual(
+    posts.slice(1).map(({ user }) => user),
+    ['system:node:pi1', 'system:node:pi1'],
+  );
+  const node = objects.get(NODE) as unknown as {
+    metadata: { labels: object; uid: string };
+    spec: object;
+    status: { conditions: { type: string; status: string }[] };
+  };
+  assert.deepEqual(node.metadata.labels, {
+    'example.com/a': 'b',
+    'beta.kubernetes.io/arch': 'arm64',
+    'beta.kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': 'arm64',
+    'kubernetes.io/hostname': 'pi1',
+    'kubernetes.io/os': 'linux',
+  });
+  assert.deepEqual(node.spec, { taints: [{ key: 'k', effect: 'NoSchedule' }] });
+  assert.equal(node.status.conditions.find(({ type }) => type === 'Ready')?.status, 'False');
+  const lease = objects.get(LEASE) as unknown as {
+    metadata: { ownerReferences: object[] };
+    spec: { leaseDurationSeconds: number; renewTime: string };
+  };
+  assert.deepEqual(lease.metadata.ownerReferences, [
+    { apiVersion: 'v1', kind: 'Node', name: 'pi1', uid: node.metadata.uid },
+  ]);
+  assert.equal(lease.spec.leaseDurationSeconds, 40);
+  assert.match(lease.spec.renewTime, /^\d{4}-.*\.\d{6}Z$/);
+
+  member.facts.runtime = READY;
+  member.cluster.poke();
+  const isReady = () => member.events.some(({ reason }) => reason === 'NodeReady');
+  await until(isReady, 'ready');
+  const patch = peer.calls.findLast(({ request: { method } }) => method === 'PATCH')!;
+  assert.equal(patch.url.pathname, `${NODE}/status`);
+  assert.ok(patch.body.length < 1500, `${patch.body.length} bytes`);
+  const report = member.cluster.report();
+  assert.deepEqual(
+    [report.phase, report.registered, report.message],
+    ['connected', true, undefined],
+  );
+
+  objects.delete(NODE);
+  member.facts.addresses = ['192.0.2.2'];
+  member.cluster.poke();
+  await until(() => objects.has(NODE), 'registered again');
+  assert.ok(member.events.some(({ reason }) => reason === 'NodeDeleted'));
+  await member.stop();
+});
+
+test('a certificate near its end is renewed with itself, an expired one by the token', async (t) => {
+  await using world = await createWorld();
+  const { peer, objects } = world;
+  let isFirst = true;
+  // 95 % of its life are over when it is issued.
+  world.decide = () => (isFirst ? 60_000 : 3_600_000);
+  world.before = ({ request, response, user }) => {
+    const refused = !isFirst && user === 'system:node:pi1' && request.method === 'POST';
+    if (refused) refuse(response, 401, 'Unauthorized', 'expired');
+    return refused;
+  };
+  const member = startMember(t, peer);
+  await until(() => objects.has(LEASE), 'a lease');
+  isFirst = false;
+  const current = join(member.options.certDirectory, 'kubelet-client-current.pem');
+  const before = new X509Certificate(readFileSync(current)).serialNumber;
+  await member.stop();
+  // As if it had been off until the end.
+  const old = Date.now;
+  t.after(() => (Date.now = old));
+  Date.now = () => old() + 3_000_000;
+  const back = startMember(t, peer, { directory: member.directory, meta: member.meta });
+  const serial = () => new X509Certificate(readFileSync(current)).serialNumber;
+  await until(() => serial() !== before, 'another certificate');
+  Date.now = old;
+  await back.stop();
+});
+
+test('a request that is denied is told, with what to do', async (t) => {
+  await using world = await createWorld();
+  world.decide = () => 'deny';
+  const member = startMember(t, world.peer);
+  await until(() => member.cluster.report().message !== undefined, 'a message');
+  const { phase, message } = member.cluster.report();
+  assert.equal(phase, 'joining');
+  assert.match(message!, /was denied \(No: not you\): ask who administers/);
+  assert.deepEqual(readdirSync(member.options.certDirectory), [], 'the next one has another key');
+  await member.stop();
+});
+
+test('the Node of another machine that is alive is not taken', async (t) => {
+  await using world = await createWorld();
+  const ready = [{ type: 'Ready', status: 'True' }];
+  world.put(NODE, {
+    kind: 'Node',
+    metadata: { name: 'pi1' },
+    status: { conditions: ready, nodeInfo: { machineID: 'm2', systemUUID: 's2', bootID: 'x' } },
+  });
+  const member = startMember(t, world.peer);
+  await until(() => member.events.some(({ reason }) => reason === 'NodeNameTaken'), 'told');
+  await until(() => member.cluster.report().message !== undefined, 'a message');
+  assert.match(member.cluster.report().message!, /machine id m2; ours is m1.*--hostname-override/);
+  assert.ok(!world.objects.has(LEASE));
+  await member.stop();
+});
+
+test('a reboot is told, and our own Node is found again', async (t) => {
+  await using world = await createWorld();
+  const first = startMember(t, world.peer);
+  await until(() => world.objects.has(LEASE), 'a lease');
+  await first.stop();
+  const { directory, meta } = first;
+  const machine = { ...MACHINE, bootId: 'boot-2' };
+  const second = startMember(t, world.peer, { directory, meta, machine });
+  await until(() => second.events.some(({ reason }) => reason === 'Rebooted'), 'told');
+  await second.stop();
+});
