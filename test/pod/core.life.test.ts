@@ -478,3 +478,18 @@ test('the time until a container starts is no time that it ran well', () => {
   rig.after(2);
   assert.deepEqual(rig.starts, ['a#0', 'a#1', 'a#2']);
 });
+
+test('nothing is created in a sandbox whose stop is on its way', () => {
+  const rig = new Rig(pod('p', {}));
+  rig.fail('CreateContainer a#0', 'Unknown');
+  rig.after(0.5);
+  const { want, seen } = rig;
+  const now = { ...rig.now(), monoMs: rig.now().monoMs + 10_000 };
+  const { id } = seen.view!.sandboxes[0]!;
+  const action: Action = { type: 'StopPodSandbox', key: `sandbox/${id}`, id };
+  const types = (of: typeof seen) => plan(want, of, now).start.map(({ type }) => type);
+  const ready = { ...seen, images: { busybox: { ref: 'sha256:busybox' } } };
+  assert.deepEqual(types(ready), ['CreateContainer']);
+  const stopping = reduce(want, ready, { type: 'ActionStarted', action }, now);
+  assert.deepEqual(types(stopping), []);
+});
