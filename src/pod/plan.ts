@@ -111,6 +111,8 @@ function planLife(draft: Draft): void {
     return;
   }
   if (!volumesUp || seen.inFlight['sandbox'] !== undefined) return;
+  // It was a stray until the one before it died, and its stop is still on the way.
+  if (seen.inFlight[`sandbox/${current.id}`] !== undefined) return;
   planContainers(draft, current);
   if (!isStartingUp(draft, current)) removeEarlierBoots(draft);
 }

@@ -144,17 +144,22 @@ export function backoffLeftMs(container: ContainerLedger, now: Now): number {
   if (backoff === undefined || outcome === undefined) return 0;
   // A power cut is no failure of the container.
   if (outcome.reason === 'NodePowerLoss') return 0;
-  if (sinceMs(backoff.at, outcome.seenAt) > BACKOFF_RESET_MS) return 0;
+  if (ranLong(container)) return 0;
   return Math.max(0, backoff.delayMs - sinceMs(outcome.seenAt, now));
+}
+
+/** From its start: between that and its creation its sandbox may have been long in coming. */
+function ranLong({ attempt, backoff, intent, outcome }: ContainerLedger): boolean {
+  const since = intent?.attempt === attempt ? intent.at : backoff?.at;
+  if (since === undefined || outcome === undefined) return false;
+  return sinceMs(since, outcome.seenAt) > BACKOFF_RESET_MS;
 }
 
 /** The backoff to store when a container is started again: 10 s, doubled up to 300 s. */
 export function nextBackoff(container: ContainerLedger, now: Now): ContainerLedger['backoff'] {
   const { backoff, outcome } = container;
   if (outcome?.reason === 'NodePowerLoss') return backoff;
-  const expired =
-    backoff === undefined ||
-    (outcome !== undefined && sinceMs(backoff.at, outcome.seenAt) > BACKOFF_RESET_MS);
+  const expired = backoff === undefined || ranLong(container);
   const delayMs = expired ? FIRST_BACKOFF_MS : Math.min(2 * backoff.delayMs, MAX_BACKOFF_MS);
   return { delayMs, at: now };
 }

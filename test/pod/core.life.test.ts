@@ -459,3 +459,37 @@ test('a former sandbox is not stopped while a container is being started in it',
   const types = plan(want, reduce(want, started, again, now), now).start.map(({ type }) => type);
   assert.deepEqual(types.slice(0, 1), ['StopContainer']);
 });
+
+test('the time until a container starts is no time that it ran well', () => {
+  const rig = new Rig(pod('p', {}));
+  rig.after(1);
+  // It is created again, and then its sandbox dies and no other one comes up for minutes.
+  rig.fail('CreateContainer a#1', 'Unknown', 1, true);
+  rig.exit('a', 1);
+  rig.after(0.5);
+  for (const id of rig.world.sandboxes.keys()) rig.world.sandboxDies(id);
+  rig.fail('RunPodSandbox', 'Unknown', 8);
+  rig.after(200);
+  assert.deepEqual(rig.starts, ['a#0', 'a#1']);
+  rig.after(500);
+  rig.exit('a', 1);
+  rig.after(9);
+  assert.deepEqual(rig.starts, ['a#0', 'a#1']);
+  rig.after(2);
+  assert.deepEqual(rig.starts, ['a#0', 'a#1', 'a#2']);
+});
+
+test('nothing is created in a sandbox whose stop is on its way', () => {
+  const rig = new Rig(pod('p', {}));
+  rig.fail('CreateContainer a#0', 'Unknown');
+  rig.after(0.5);
+  const { want, seen } = rig;
+  const now = { ...rig.now(), monoMs: rig.now().monoMs + 10_000 };
+  const { id } = seen.view!.sandboxes[0]!;
+  const action: Action = { type: 'StopPodSandbox', key: `sandbox/${id}`, id };
+  const types = (of: typeof seen) => plan(want, of, now).start.map(({ type }) => type);
+  const ready = { ...seen, images: { busybox: { ref: 'sha256:busybox' } } };
+  assert.deepEqual(types(ready), ['CreateContainer']);
+  const stopping = reduce(want, ready, { type: 'ActionStarted', action }, now);
+  assert.deepEqual(types(stopping), []);
+});

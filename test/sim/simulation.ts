@@ -479,8 +479,9 @@ class Simulation {
     for (const { uid, seen, want, mailbox, effects, version } of this.#agent.workers.values()) {
       const isBlind = version !== (this.#versions.get(uid) ?? 0);
       const isBusy = mailbox.length > 0 || effects.size > 0 || isBlind;
-      const { terminal } = seen.ledger;
-      const isDone = terminal === undefined ? isSettled(want, seen) : this.#world.isPutAway(uid);
+      const { ending, terminal } = seen.ledger;
+      const isOver = ending !== undefined && terminal !== undefined;
+      const isDone = isOver ? this.#world.isPutAway(uid) : !ending && isSettled(want, seen);
       if (want.deletion !== undefined || isBusy || !isDone) return uid;
     }
     return undefined;
