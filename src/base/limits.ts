@@ -19,6 +19,8 @@ export const LIMITS = {
   parallelStarts: 4,
   /** Bytes of one gRPC message from the runtime; containerd itself refuses more than 16 MiB. */
   criMessageBytes: 16 * 1024 * 1024,
+  /** Bytes that are kept of what a probe or a hook is answered; the kubelet's limit. */
+  probeOutputBytes: 10 * 1024,
   /** Events kept on the card. */
   events: 1000,
   /** Events kept for one pod. */
