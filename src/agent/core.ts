@@ -7,6 +7,7 @@ import type { CriRuntime } from '../cri/open.ts';
 import { open as openRuntime } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
+import { statusOf } from '../pod/status.ts';
 import type { Store } from '../store/store.ts';
 import { Desired } from './desired.ts';
 import { createExecute, withLastWords } from './execute.ts';
@@ -15,11 +16,13 @@ import { Holds } from './holds.ts';
 import type { Images } from './images.ts';
 import { createImages } from './images.ts';
 import { Looks } from './looks.ts';
+import { hostIP } from './host-ip.ts';
 import { createMemoryRelease } from './memory.ts';
 import type { NodeCgroup } from './node-cgroup.ts';
 import { createNodeCgroup } from './node-cgroup.ts';
 import type { AgentOptions } from './options.ts';
 import type { PodPaths } from './pod-files.ts';
+import { Probes } from './probes.ts';
 import { pullRecords } from './pull-records.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
@@ -84,8 +87,20 @@ export function createCore(
     memoryBytes,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
     onEvent,
+    clock,
+    hostIP,
     log,
   });
+  const probes = stack.use(
+    new Probes({
+      runtime: cri.runtime,
+      clock,
+      random: systemRandom(),
+      hostIP,
+      post: (uid, event) => turns.post(uid, event),
+      onEvent,
+    }),
+  );
   const turns: Turns = new Turns({
     clock,
     store: (ledgers) => void store.putLedgers(ledgers),
@@ -93,7 +108,14 @@ export function createCore(
     lookSeq: () => looks.seq,
     onEvent,
     onDone: (worker) => desired.forget(worker),
-    onTurn: () => memory.worked(),
+    onTurn: (workers) => {
+      memory.worked();
+      probes.follow(workers, (uid) => turns.workers.has(uid));
+      for (const worker of workers) {
+        // So that a condition's transition has the time of the turn that brought it.
+        worker.status = statusOf(worker.want, worker.seen, clock.now(), {}, worker.status);
+      }
+    },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });
   const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };

@@ -10,6 +10,7 @@ import type {
 } from '../kube/pod.ts';
 import { qosClass } from '../kube/qos.ts';
 import { REASON } from '../kube/reason.ts';
+import { hasPostStarted, isUp, lastReady } from './health.ts';
 import type { Now, Outcome, Seen, Want } from './model.ts';
 import { rfc3339, rfc3339OfMs } from './reduce.ts';
 import {
@@ -117,7 +118,12 @@ function containerStatus(
   const { name, image } = container;
   const ledger = seen.ledger.containers[name];
   const found = ledger === undefined ? undefined : ofAttempt(seen, name, ledger.attempt);
-  const running = found?.state === 'CONTAINER_RUNNING' && ledger?.outcome === undefined;
+  // Until its postStart hook has ended a container counts as being created.
+  const running =
+    found?.state === 'CONTAINER_RUNNING' &&
+    ledger?.outcome === undefined &&
+    (ledger === undefined || hasPostStarted(container, ledger));
+  const started = running && (ledger === undefined || isUp(container, ledger));
   const last = ledger?.lastOutcome && { terminated: terminated(ledger.lastOutcome) };
   const outcome = ledger?.outcome;
   const state: ContainerState = running
@@ -136,12 +142,16 @@ function containerStatus(
     image,
     imageID: found?.imageRef ?? outcome?.imageRef ?? '',
     ...(id !== undefined && { containerID: `containerd://${id}` }),
-    ready: running || done,
-    started: running,
+    ready: done || (started && isReady(seen, container)),
+    started,
     restartCount: ledger?.attempt ?? 0,
     state,
     lastState,
   };
+}
+
+function isReady(seen: Seen, { name, readinessProbe }: Container): boolean {
+  return readinessProbe === undefined || lastReady(seen, name)?.is === true;
 }
 
 /** Whether an ended container is shown as waiting for its next start. */
@@ -188,6 +198,10 @@ function waitingOf(want: Want, seen: Seen, container: Container, role: Role, now
         message: backoffMessage(want, name, ledger.backoff),
       };
     }
+  }
+  if (ledger?.kill?.cause === 'postStart') {
+    const { message } = ledger.kill;
+    return { reason: REASON.postStartHookError, ...(message !== undefined && { message }) };
   }
   const retry = seen.retries[`container/${name}`];
   if (retry !== undefined) {

@@ -3,7 +3,6 @@
  * is a failure. Source: pkg/probe/grpc, grpc/health/v1/health.proto.
  */
 import http2 from 'node:http2';
-import { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import { decode, encode, enumeration, message } from '../cri/codec.ts';
 import { createTrimmer } from '../cri/trim.ts';
@@ -110,7 +109,7 @@ function check(session: http2.ClientHttp2Session, service: string): Promise<Prob
       try {
         trimmer.push(chunk);
       } catch (error) {
-        reject(error as Failure);
+        reject(error);
         stream.close(http2.constants.NGHTTP2_CANCEL);
       }
     });

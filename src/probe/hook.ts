@@ -90,3 +90,20 @@ function failed({ href }: URL, error: unknown): Failure {
   const { message } = error as Error;
   return new Failure('Unknown', `Get "${href}": ${message}`, { cause: error });
 }
+
+/** What people are told of a hook that failed, in the kubelet's words. */
+export function hookProblem(
+  handler: LifecycleHandler,
+  container: string,
+  pod: string,
+  why: string,
+): string {
+  const what: Record<LifecycleHandler['kind'], string> = {
+    exec: `Exec lifecycle hook ([${handler.kind === 'exec' ? handler.command.join(' ') : ''}])`,
+    httpGet: `HTTP lifecycle hook (${handler.kind === 'httpGet' ? handler.path : ''})`,
+    sleep: `Sleep lifecycle hook (${handler.kind === 'sleep' ? handler.seconds : ''})`,
+    tcpSocket: 'TCPSocket lifecycle hook',
+  };
+  const of = `for Container ${JSON.stringify(container)} in Pod ${JSON.stringify(pod)}`;
+  return `${what[handler.kind]} ${of} failed - error: ${why}`;
+}

@@ -23,7 +23,7 @@ export const tcpSocket: ProbeKind<'tcpSocket'> = {
       return { result: 'success', text: '' };
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      const why = limit.signal.aborted ? limit.signal.reason : error;
+      const why: unknown = limit.signal.aborted ? limit.signal.reason : error;
       return { result: 'failure', text: `dial tcp ${hostPort(host, port)}: ${wordsOf(why)}` };
     } finally {
       socket.destroy();

@@ -115,11 +115,9 @@ test('hooks: any HTTP answer is a good one, none is not', async () => {
 });
 
 test('hooks: HTTPS without a check, and HTTP where that is what is spoken', async () => {
+  const httpHeaders = [{ name: 'Authorization', value: 's3cret' }];
   const get = (port: number) =>
-    ({
-      ...{ kind: 'httpGet', path: '/', port, scheme: 'HTTPS' },
-      httpHeaders: [{ name: 'Authorization', value: 's3cret' }],
-    }) as const;
+    ({ kind: 'httpGet', path: '/', port, scheme: 'HTTPS', httpHeaders }) as const;
   await using secure = await httpsServer((_, response) => response.end());
   assert.equal(await runHook(targetOf(), get(secure.port), never), undefined);
   const asked: (string | undefined)[] = [];

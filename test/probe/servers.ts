@@ -102,7 +102,7 @@ export function grpcServer(
   onCall: (headers: http2.IncomingHttpHeaders, body: Buffer) => void = () => undefined,
 ): Promise<Listening> {
   const server = http2.createServer();
-  server.on('stream', (stream, headers) => {
+  server.on('stream', (stream: http2.ServerHttp2Stream, headers) => {
     const chunks: Buffer[] = [];
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.on('error', () => undefined);
@@ -122,5 +122,5 @@ export function grpcServer(
       stream.end(Buffer.concat([head, message]));
     });
   });
-  return listening(server as unknown as net.Server);
+  return listening(server);
 }

@@ -1,6 +1,7 @@
 /** What the pod specification says, worked out once more and apart from the core. */
-import type { RestartPolicy } from '../../src/kube/pod.ts';
+import type { Container, Probe, RestartPolicy } from '../../src/kube/pod.ts';
 import type { ActionType, Ledger, Seen, Stamp, Want } from '../../src/pod/model.ts';
+import type { Process } from './world.ts';
 
 /** Actions that bring something up. */
 export const STARTS: ReadonlySet<ActionType> = new Set([
@@ -14,6 +15,23 @@ export const STARTS: ReadonlySet<ActionType> = new Set([
 
 export function graceMsOf(want: Want): number {
   return want.pod.spec.terminationGracePeriodSeconds * 1000;
+}
+
+/** The shortest and the longest grace of a container that is stopped because of a probe or a hook. */
+export function killGracesMsOf(want: Want, name: string): { min: number; max: number } {
+  const { containers, initContainers } = want.pod.spec;
+  const container = [...initContainers, ...containers].find((c) => c.name === name);
+  const of = (probe: Probe | undefined) =>
+    probe?.terminationGracePeriodSeconds ?? want.pod.spec.terminationGracePeriodSeconds;
+  const all = [of(container?.startupProbe), of(container?.livenessProbe)];
+  if (container?.lifecycle?.postStart !== undefined) all.push(of(undefined));
+  return { min: 1000 * Math.min(...all), max: 1000 * Math.max(...all) };
+}
+
+/** What stands behind a sidecar may start after this run of it: its hook and startup probe are over. */
+export function isPast({ startupProbe, lifecycle }: Container, process: Process): boolean {
+  if (lifecycle?.postStart !== undefined && process.hasPostStarted !== true) return false;
+  return startupProbe === undefined || process.hasStarted === true;
 }
 
 export function roleIn(want: Want, name: string): 'init' | 'sidecar' | 'main' | undefined {
@@ -44,7 +62,29 @@ export function isResting(want: Want, seen: Seen): boolean {
   const isInit = want.pod.spec.initContainers.some(
     (c) => c.restartPolicy !== 'Always' && isRunning(seen, c.name),
   );
-  return isInit || isSettled(want, seen);
+  return isInit || isAsked(want, seen) || isSettled(want, seen);
+}
+
+/** A container that runs waits for its startup probe to say something. */
+function isAsked({ pod }: Want, seen: Seen): boolean {
+  return [...pod.spec.initContainers, ...pod.spec.containers].some(({ name, startupProbe }) => {
+    const ledger = seen.ledger.containers[name];
+    const isOpen = ledger?.started === undefined && ledger?.kill === undefined;
+    return startupProbe !== undefined && isOpen && isRunning(seen, name);
+  });
+}
+
+/** It runs, its hook and its startup probe are behind it, and it is ready. */
+export function isWell(seen: Seen, container: Container): boolean {
+  const { name, startupProbe, readinessProbe, lifecycle } = container;
+  const ledger = seen.ledger.containers[name];
+  return (
+    isRunning(seen, name) &&
+    ledger?.kill === undefined &&
+    (lifecycle?.postStart === undefined || ledger?.postStart === 'done') &&
+    (startupProbe === undefined || ledger?.started === true) &&
+    (readinessProbe === undefined || (seen.ready[name] ?? ledger?.ready)?.is === true)
+  );
 }
 
 function isRunning({ view }: Seen, name: string): boolean {
@@ -57,7 +97,7 @@ function isRunning({ view }: Seen, name: string): boolean {
 }
 
 /** Everything that should run does, and what does not run has ended for good. */
-export function isSettled(want: Want, seen: Seen): boolean {
+export function isSettled(want: Want, seen: Seen, isGood = isRunningOne): boolean {
   const { initContainers, containers } = want.pod.spec;
   const isFinal = (name: string) => {
     const outcome = seen.ledger.containers[name]?.outcome;
@@ -67,7 +107,11 @@ export function isSettled(want: Want, seen: Seen): boolean {
   };
   const sidecars = initContainers.filter((c) => c.restartPolicy === 'Always');
   return (
-    containers.every((c) => isRunning(seen, c.name) || isFinal(c.name)) &&
-    sidecars.every((c) => isRunning(seen, c.name))
+    containers.every((c) => isGood(seen, c) || isFinal(c.name)) &&
+    sidecars.every((c) => isGood(seen, c))
   );
+}
+
+function isRunningOne(seen: Seen, { name }: Container): boolean {
+  return isRunning(seen, name);
 }

@@ -6,9 +6,19 @@
 import type { Action, Ledger, Now, Plan, Want } from '../../src/pod/model.ts';
 import type { Core, Worker } from './agent.ts';
 import { describeAction } from './describe.ts';
-import { graceMsOf, isResting, policyIn, roleIn, stampsOf, STARTS } from './expected.ts';
+import {
+  graceMsOf,
+  isPast,
+  isResting,
+  killGracesMsOf,
+  policyIn,
+  roleIn,
+  stampsOf,
+  STARTS,
+} from './expected.ts';
 import type { History } from './history.ts';
 import { countMinute, newHistory } from './history.ts';
+import { hookFirst, mayEnd, onlyStrays, sidecarsLast } from './stops.ts';
 import { Violation } from './violation.ts';
 import type { Blow, Process, World } from './world.ts';
 
@@ -29,6 +39,7 @@ const DELAY_MS = 30_000;
 const SLACK_MS = 1100;
 /** From the moment a kill is due to the kill: looks, rounding, the least of two seconds. */
 const LATE_MS = 6000;
+const MAX_CONTAINERS = 6;
 /** Effects begun for one pod within a minute of one life of the agent. */
 export const MAX_BEGUN_PER_MINUTE = 150;
 export const MAX_TURNS_PER_MINUTE = 400;
@@ -79,26 +90,39 @@ export class Invariants {
 
   blow(process: Process, blow: Blow, worker: Worker | undefined): void {
     const { uid, name } = process;
+    const { world } = this.#ports;
     const history = this.#of(uid);
     if (process.late || history.isForgotten) return;
     const isEnding = worker?.seen.ledger.ending !== undefined;
-    if (!isEnding) this.#onlyStrays(history, process, blow);
-    if (blow.signal === 'TERM') return this.#sidecarsLast(history, process, isEnding);
-    const sinceMs = this.#ports.nowMs() - (process.termMs ?? this.#ports.nowMs());
+    const isKilled = !isEnding && worker?.seen.ledger.containers[name]?.kill !== undefined;
+    if (!isEnding) onlyStrays(world, history, process, blow, isKilled);
+    const beganMs = process.preStopMs ?? process.termMs ?? this.#ports.nowMs();
+    const sinceMs = this.#ports.nowMs() - beganMs;
     // A stop that was on its way before the pod began to end.
     const stopMs = history.stops.get(process.containerId) ?? Infinity;
     const isStray = !isEnding || stopMs < history.endingMs;
-    const grace = isStray ? graceMsOf(history.want) : this.#graceMs(history, worker);
+    const grace = isKilled
+      ? killGracesMsOf(history.want, name).max
+      : isStray
+        ? graceMsOf(history.want)
+        : this.#graceMs(history, worker);
+    if (blow.signal === 'TERM') {
+      sidecarsLast(world, history, process, isEnding);
+      if (isEnding) hookFirst(world, history, process, grace);
+      // A hook that hangs does not hold up the end.
+      if (!isStray || isKilled) this.#notTooLate(history, process, grace);
+      return;
+    }
     // Sidecars share what the others left of the grace.
     const sharedMs = this.#ports.nowMs() - (history.stoppingMs ?? Infinity);
     const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
     const isShared = isSidecar || process.isStopLost === true;
     const least = isStray
-      ? Math.min(grace, history.deletionGraceMs)
+      ? Math.min(grace, history.deletionGraceMs, killGracesMsOf(history.want, name).min)
       : isShared && sharedMs >= grace - SLACK_MS
         ? Math.min(grace, 2000)
         : grace;
-    if (!isStray) this.#notTooLate(history, process, grace);
+    if (!isStray || isKilled) this.#notTooLate(history, process, grace);
     if (sinceMs < least - SLACK_MS) {
       throw new Violation(
         'I-11',
@@ -160,6 +184,10 @@ export class Invariants {
 
   agentDied(): void {
     this.#agentDiedMs = this.#ports.nowMs();
+    for (const process of this.#ports.world.alive) {
+      const beganMs = process.preStopMs ?? process.termMs;
+      if (beganMs !== undefined && this.#agentDiedMs <= beganMs + 2000) process.isStopUnsure = true;
+    }
   }
 
   powerCut(): void {
@@ -201,7 +229,7 @@ export class Invariants {
   begun({ uid, seen }: Worker, action: Action): void {
     const history = this.#of(uid);
     const nowMs = this.#ports.nowMs();
-    if (action.type === 'StopContainer') {
+    if (action.type === 'StopContainer' || action.type === 'RunPreStop') {
       if (!history.stops.has(action.id)) history.stops.set(action.id, nowMs);
       if (seen.ledger.ending !== undefined) history.stoppingMs ??= nowMs;
     }
@@ -279,7 +307,7 @@ export class Invariants {
     if (endingKey !== undefined && endingKey !== history.endingKey) {
       history.endingKey = endingKey;
       history.endingMs = this.#ports.nowMs();
-      this.#mayEnd(history, worker);
+      mayEnd(this.#ports.world, history, worker, this.#ports.isRefused(uid));
     }
     const oneMore = plan.start.find((action) => action.type === 'RunPodSandbox');
     if (oneMore !== undefined) this.#noSecondSandbox(worker);
@@ -389,7 +417,7 @@ export class Invariants {
       const runs = history.starts.get(init.name) ?? [];
       const isSidecar = init.restartPolicy === 'Always';
       const isDone = isSidecar
-        ? runs.some((p) => p.sandboxId === sandboxId)
+        ? runs.some((p) => p.sandboxId === sandboxId && isPast(init, p))
         : runs.some((p) => counts(p) && p.ended?.exitCode === 0);
       if (!isDone) throw new Violation('I-07', uid, `${name} was started before ${init.name}`);
     }
@@ -431,35 +459,6 @@ export class Invariants {
     history.loops.set(name, { delayMs, startedMs: nowMs });
   }
 
-  /** Of a pod that goes on, only what is too much may be ended. */
-  #onlyStrays(history: History, process: Process, blow: Blow): void {
-    const { uid, name, sandboxId, containerId } = process;
-    const { sandboxes, containers } = this.#ports.world;
-    const ready = [...sandboxes.values()].filter(
-      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
-    );
-    if (ready.length !== 1 || ready[0]!.id !== sandboxId) return;
-    if (containers.get(containerId)?.status.state === 'CONTAINER_UNKNOWN') return;
-    const isOlder = [...containers.values()].some(
-      (c) => c.uid === uid && c.name === name && c.attempt > process.attempt,
-    );
-    if (isOlder || roleIn(history.want, name) === undefined) return;
-    const text = `${name} was running well and got SIG${blow.signal} by ${blow.by}`;
-    throw new Violation('I-20', uid, text);
-  }
-
-  #sidecarsLast(history: History, process: Process, isEnding: boolean): void {
-    const { uid, name } = process;
-    if (!isEnding || roleIn(history.want, name) !== 'sidecar') return;
-    const sidecars = history.want.pod.spec.initContainers.map((c) => c.name);
-    for (const other of this.#ports.world.alive) {
-      if (other.uid !== uid || other.name === name || other.late) continue;
-      const isLater = sidecars.indexOf(other.name) > sidecars.indexOf(name);
-      if (roleIn(history.want, other.name) === 'sidecar' && !isLater) continue;
-      throw new Violation('I-07', uid, `sidecar ${name} is stopped while ${other.name} runs`);
-    }
-  }
-
   /** A pod has succeeded if the last run of each of its containers did. */
   #succeeded({ want, starts }: History, uid: string): void {
     for (const { name } of want.pod.spec.containers) {
@@ -471,30 +470,16 @@ export class Invariants {
 
   /** With nothing in the way, what is left of a grace does not grow when the agent restarts. */
   #notTooLate(history: History, process: Process, graceMs: number): void {
-    const { uid, name, termMs } = process;
-    const isSure = termMs !== undefined && this.#agentDiedMs > termMs + 2000;
-    if (termMs === undefined || history.troubleMs >= termMs - 1000) return;
-    if (this.#agentDiedMs > termMs && !isSure) return;
-    const startMs = Math.max(termMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
+    const { uid, name, preStopMs, isStopUnsure } = process;
+    const beganMs = preStopMs ?? process.termMs;
+    const isSure = beganMs !== undefined && this.#agentDiedMs > beganMs + 2000;
+    if (beganMs === undefined || history.troubleMs >= beganMs - 1000) return;
+    if ((this.#agentDiedMs > beganMs && !isSure) || isStopUnsure) return;
+    const startMs = Math.max(beganMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
     const lateMs = this.#ports.nowMs() - startMs;
-    if (lateMs <= LATE_MS) return;
-    throw new Violation('I-11', uid, `${name} got its SIGKILL ${lateMs} ms too late`);
-  }
-
-  /** A pod ends because it was told to, or because it is done. */
-  #mayEnd({ want }: History, { uid, seen }: Worker): void {
-    const { ending, active } = seen.ledger;
-    const { activeDeadlineSeconds, containers } = want.pod.spec;
-    const isRunning = [...this.#ports.world.alive].some(
-      (p) => p.uid === uid && containers.some((c) => c.name === p.name) && !p.late,
-    );
-    const isRight =
-      (ending?.cause === 'deleted' && want.deletion !== undefined) ||
-      (ending?.cause === 'rejected' && this.#ports.isRefused(uid)) ||
-      (ending?.cause === 'completed' && !isRunning) ||
-      (ending?.cause === 'deadline' &&
-        activeDeadlineSeconds !== undefined &&
-        (active?.ms ?? 0) >= activeDeadlineSeconds * 1000);
-    if (!isRight) throw new Violation('I-20', uid, `ends as ${ending?.cause} without a reason`);
+    // Once the grace is over, each of those before a sidecar still has its two seconds.
+    const before = roleIn(history.want, name) === 'sidecar' ? MAX_CONTAINERS : 0;
+    if (lateMs <= LATE_MS + before * 2000) return;
+    throw new Violation('I-11', uid, `${name} got its signal ${lateMs} ms too late`);
   }
 }

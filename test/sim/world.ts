@@ -7,7 +7,8 @@
  */
 import type { Fault } from '../../src/base/failure.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { ActionResult, ContainerSeen, SandboxSeen } from '../../src/pod/model.ts';
+import type { Probe } from '../../src/kube/pod.ts';
+import type { ActionResult, ContainerSeen, ProbeName, SandboxSeen } from '../../src/pod/model.ts';
 import { between, chance, pick } from './choose.ts';
 import type { Behaviour } from './pods.ts';
 import type { Entry } from './queue.ts';
@@ -27,6 +28,16 @@ export type Process = {
   termMs?: number;
   /** A stop of it was asked for and never reached the runtime. */
   isStopLost?: boolean;
+  /** When the agent set out to run its preStop hook. */
+  preStopMs?: number;
+  /** The agent died so soon after that it may not know. */
+  isStopUnsure?: boolean;
+  hasPostStarted?: boolean;
+  hasStarted?: boolean;
+  /** How often in a row each of its probes failed. */
+  readonly failures: { startup: number; liveness: number };
+  /** A probe failed often enough, or its postStart hook did. */
+  mayBeKilled?: boolean;
   ended?: { readonly atMs: number; readonly exitCode: number; readonly cause: EndCause };
 };
 export type EndCause = 'exit' | 'term' | 'kill' | 'power';
@@ -188,7 +199,7 @@ export class World {
     const { uid, name, attempt, sandboxId } = record;
     const process: Process = {
       ...{ uid, name, attempt, containerId: id, sandboxId, sandboxAttempt: sandbox.attempt },
-      ...{ startedMs: nowMs(), late },
+      ...{ startedMs: nowMs(), late, failures: { startup: 0, liveness: 0 } },
     };
     record.process = process;
     record.status = { ...record.status, state: 'CONTAINER_RUNNING', startedMs: nowMs() };
@@ -254,6 +265,42 @@ export class World {
     this.#forget(record);
     this.#ports.onChange(record.uid);
     return OK;
+  }
+
+  /** What a probe finds; undefined while the runtime can't be asked. */
+  probe(id: string, probe: ProbeName, spec: Probe): 'success' | 'failure' | undefined {
+    const process = this.containers.get(id)?.process;
+    if (process === undefined || process.ended !== undefined || !this.isUp) return undefined;
+    const { health } = this.#ports.behaviour(process.uid, process.name);
+    const runMs = this.#ports.nowMs() - process.startedMs;
+    const isCalm = this.#ports.isCalm();
+    if (probe === 'readiness') {
+      return isCalm || Math.floor(runMs / health.flapMs) % 2 === 0 ? 'success' : 'failure';
+    }
+    const isWell =
+      isCalm || (probe === 'startup' ? runMs >= health.startingMs : runMs < health.sickMs);
+    process.failures[probe] = isWell ? 0 : process.failures[probe] + 1;
+    if (probe === 'startup' && isWell) process.hasStarted = true;
+    if (process.failures[probe] >= spec.failureThreshold) process.mayBeKilled = true;
+    return isWell ? 'success' : 'failure';
+  }
+
+  /** How long a hook takes, and how it ends. */
+  hook(id: string, name: 'RunPostStart' | 'RunPreStop'): { ms: number; result: ActionResult } {
+    const process = this.containers.get(id)?.process;
+    if (process === undefined || process.ended !== undefined) {
+      return { ms: 1, result: failed('NotFound', 'container not running') };
+    }
+    const { health } = this.#ports.behaviour(process.uid, process.name);
+    if (name === 'RunPreStop') return { ms: health.preStopMs, result: OK };
+    const isCalm = this.#ports.isCalm();
+    const fails = health.postStartFails && !isCalm;
+    const ms = isCalm ? Math.min(health.postStartMs, 1000) : health.postStartMs;
+    return { ms, result: fails ? failed('Unknown', 'exited with 1') : OK };
+  }
+
+  processOf(id: string): Process | undefined {
+    return this.containers.get(id)?.process;
   }
 
   pullImage(image: string, policy: string): ActionResult {
