@@ -108,8 +108,8 @@ function check(session: http2.ClientHttp2Session, service: string): Promise<Prob
     stream.on('data', (chunk: Buffer) => {
       try {
         trimmer.push(chunk);
-      } catch (error) {
-        reject(error);
+      } catch (cause) {
+        reject(new Error('the server broke the gRPC protocol', { cause }));
         stream.close(http2.constants.NGHTTP2_CANCEL);
       }
     });

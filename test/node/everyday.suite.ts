@@ -18,6 +18,7 @@ import { killCases } from './cases/kills.ts';
 import { lifeCases } from './cases/life.ts';
 import { mainJobCases } from './cases/main-job.ts';
 import { otherDriverCases } from './cases/other-driver.ts';
+import { probeCases } from './cases/probes.ts';
 import { storageCases } from './cases/storage.ts';
 
 const CASE_TIMEOUT_MS = 900_000;
@@ -27,6 +28,7 @@ const everywhere: Cases = {
   ...mainJobCases,
   ...contentCases,
   ...lifeCases,
+  ...probeCases,
   ...badInputCases,
   ...killCases,
 };
