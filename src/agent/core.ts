@@ -7,7 +7,6 @@ import type { CriRuntime } from '../cri/open.ts';
 import { open as openRuntime } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
-import { statusOf } from '../pod/status.ts';
 import type { Store } from '../store/store.ts';
 import { Desired } from './desired.ts';
 import { createExecute, withLastWords } from './execute.ts';
@@ -24,6 +23,7 @@ import type { AgentOptions } from './options.ts';
 import type { PodPaths } from './pod-files.ts';
 import { Probes } from './probes.ts';
 import { pullRecords } from './pull-records.ts';
+import { reportOf } from './report.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
 
@@ -111,10 +111,8 @@ export function createCore(
     onTurn: (workers) => {
       memory.worked();
       probes.follow(workers, (uid) => turns.workers.has(uid));
-      for (const worker of workers) {
-        // So that a condition's transition has the time of the turn that brought it.
-        worker.status = statusOf(worker.want, worker.seen, clock.now(), {}, worker.status);
-      }
+      // So that a condition's transition has the time of the turn that brought it.
+      for (const worker of workers) reportOf(worker, clock.now(), undefined);
     },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });

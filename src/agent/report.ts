@@ -8,14 +8,16 @@ import type { Worker } from './turns.ts';
 export function reportOf(worker: Worker, now: Now, hostIP: string | undefined): PodReport {
   const { want, seen } = worker;
   const facts = hostIP === undefined ? {} : { hostIP };
-  worker.status = statusOf(want, seen, now, facts, worker.status);
+  const status = statusOf(want, seen, now, facts, worker.status);
+  // Before the first look nothing is known of the containers: no condition changes because of that.
+  if (seen.view !== undefined) worker.status = status;
   return {
     kind: 'PodReport',
     pod: want.pod,
     source: want.source,
-    status: worker.status,
+    status,
     deleting: want.deletion !== undefined,
-    summary: summaryOf(want, worker.status),
+    summary: summaryOf(want, status),
   };
 }
 

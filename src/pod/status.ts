@@ -63,7 +63,10 @@ export function statusOf(
   const ips = spec.hostNetwork ? [node.hostIP ?? ''] : (sandbox?.ips ?? []);
   const podIPs = sandbox === undefined ? [] : ips.filter((ip) => ip !== '').map((ip) => ({ ip }));
   const conditions = conditionsOf(
-    { initialized, phase, sandboxReady: sandbox !== undefined },
+    {
+      ...{ initialized, phase, sandboxReady: sandbox !== undefined },
+      readyWallMs: before === undefined ? readySinceMs(want, seen) : undefined,
+    },
     [
       ...initContainerStatuses.filter((_, i) => isSidecar(spec.initContainers[i])),
       ...containerStatuses,
@@ -154,6 +157,22 @@ function isReady(seen: Seen, { name, readinessProbe }: Container): boolean {
   return readinessProbe === undefined || lastReady(seen, name)?.is === true;
 }
 
+/** When the last of a pod's containers became ready; undefined while one is not. */
+function readySinceMs(want: Want, seen: Seen): number | undefined {
+  let sinceWallMs = 0;
+  const { initContainers, containers } = want.pod.spec;
+  for (const container of [...initContainers.filter(isSidecar), ...containers]) {
+    const { name, readinessProbe } = container;
+    const attempt = seen.ledger.containers[name]?.attempt;
+    const found = attempt === undefined ? undefined : ofAttempt(seen, name, attempt);
+    const startedMs = found === undefined ? undefined : Number(found.startedAt / 1_000_000n);
+    const readyMs = readinessProbe === undefined ? startedMs : lastReady(seen, name)?.at.wallMs;
+    if (readyMs === undefined) return undefined;
+    sinceWallMs = Math.max(sinceWallMs, readyMs);
+  }
+  return sinceWallMs;
+}
+
 /** Whether an ended container is shown as waiting for its next start. */
 function isWaitingAgain(want: Want, seen: Seen, role: Role, outcome: Outcome): boolean {
   const { ledger } = seen;
@@ -227,6 +246,8 @@ type Facts = {
   readonly initialized: boolean;
   readonly phase: PodPhase;
   readonly sandboxReady: boolean;
+  /** Since when the pod has been ready, if that is known from what was stored. */
+  readonly readyWallMs: number | undefined;
 };
 
 function conditionsOf(
@@ -258,12 +279,14 @@ function conditionsOf(
     condition('ContainersReady', ready, why),
     condition('PodScheduled', true),
   ];
+  const isSince = ({ type, status }: PodCondition) =>
+    facts.readyWallMs !== undefined && status === 'True' && type.endsWith('Ready');
   return all.map((next) => {
     const old = before?.conditions.find((c) => c.type === next.type);
     const lastTransitionTime =
       old?.status === next.status && old.lastTransitionTime !== undefined
         ? old.lastTransitionTime
-        : rfc3339OfMs(now.wallMs);
+        : rfc3339OfMs(isSince(next) ? facts.readyWallMs! : now.wallMs);
     return { ...next, lastTransitionTime };
   });
 }

@@ -104,6 +104,8 @@ test('what was ready is ready after a restart of the agent, until its probe says
   rig.after(1);
   const [status] = statusIn(rig).containerStatuses;
   assert.deepEqual([status?.ready, status?.started, status?.restartCount], [true, true, 0]);
+  const condition = statusIn(rig).conditions.find(({ type }) => type === 'Ready');
+  assert.equal(condition?.lastTransitionTime, '2026-01-01T00:00:01Z', 'ready since then');
   rig.probed('a', 'readiness', 'failure');
   rig.after(1);
   assert.equal(ready(rig), 'False');
