@@ -40,12 +40,18 @@ type Loop = {
   dueMonoMs: number;
   streak: Streak;
   told: 'success' | 'failure' | undefined;
+};
+
+/** What there is of a pod for as long as it is known. */
+type PodProbes = {
+  /** By what tells one loop from another. */
+  readonly loops: Map<string, Loop>;
   /** Events that may be told yet, and since when that is so. */
   events: number;
   eventsMonoMs: number;
 };
 
-/** As the kubelet's filter: this many events in a row, then one in five minutes. */
+/** As the kubelet's filter: this many events of a pod in a row, then one in five minutes. */
 const EVENT_BURST = 25;
 const EVENT_EVERY_MS = 300_000;
 
@@ -54,8 +60,7 @@ const TITLES = { startup: 'Startup', liveness: 'Liveness', readiness: 'Readiness
 export class Probes {
   readonly #options: ProbesOptions;
   readonly #startedMonoMs: number;
-  /** By pod, then by what tells one loop from another. */
-  readonly #loops = new Map<string, Map<string, Loop>>();
+  readonly #pods = new Map<string, PodProbes>();
 
   constructor(options: ProbesOptions) {
     this.#options = options;
@@ -67,8 +72,8 @@ export class Probes {
     for (const worker of workers) {
       const { uid, want, seen } = worker;
       const wanted = isKnown(uid) ? probesOf(want, seen) : [];
-      const loops = this.#loops.get(uid) ?? new Map<string, Loop>();
-      if (wanted.length === 0 && loops.size === 0) continue;
+      if (wanted.length === 0 && !this.#pods.has(uid)) continue;
+      const { loops } = this.#podOf(uid);
       const keys = new Set<string>();
       for (const one of wanted) {
         const key = `${one.id}/${one.probe}`;
@@ -80,14 +85,23 @@ export class Probes {
         end(loop);
         loops.delete(key);
       }
-      if (loops.size === 0) this.#loops.delete(uid);
-      else this.#loops.set(uid, loops);
+      if (!isKnown(uid)) this.#pods.delete(uid);
     }
   }
 
   [Symbol.dispose](): void {
-    for (const loops of this.#loops.values()) for (const loop of loops.values()) end(loop);
-    this.#loops.clear();
+    for (const { loops } of this.#pods.values()) for (const loop of loops.values()) end(loop);
+    this.#pods.clear();
+  }
+
+  #podOf(uid: string): PodProbes {
+    let pod = this.#pods.get(uid);
+    if (pod === undefined) {
+      const eventsMonoMs = this.#options.clock.now().monoMs;
+      pod = { loops: new Map(), events: EVENT_BURST, eventsMonoMs };
+      this.#pods.set(uid, pod);
+    }
+    return pod;
   }
 
   #begin(worker: Worker, wanted: ProbeWanted): Loop {
@@ -102,7 +116,7 @@ export class Probes {
     const loop: Loop = {
       ...{ worker, wanted, controller: new AbortController(), timer: undefined },
       ...{ dueMonoMs: now.monoMs + Math.max(0, delayMs, jitterMs), streak: NO_STREAK },
-      ...{ told: undefined, events: EVENT_BURST, eventsMonoMs: now.monoMs },
+      told: undefined,
     };
     this.#arm(loop);
     return loop;
@@ -155,11 +169,12 @@ export class Probes {
   #tell(loop: Loop, reason: string, message: string): void {
     const { clock, onEvent } = this.#options;
     const { monoMs } = clock.now();
-    const earned = Math.floor((monoMs - loop.eventsMonoMs) / EVENT_EVERY_MS);
-    loop.events = Math.min(EVENT_BURST, loop.events + earned);
-    loop.eventsMonoMs += earned * EVENT_EVERY_MS;
-    if (loop.events === 0) return;
-    loop.events -= 1;
+    const pod = this.#podOf(loop.worker.uid);
+    const earned = Math.floor((monoMs - pod.eventsMonoMs) / EVENT_EVERY_MS);
+    pod.events = Math.min(EVENT_BURST, pod.events + earned);
+    pod.eventsMonoMs += earned * EVENT_EVERY_MS;
+    if (pod.events === 0) return;
+    pod.events -= 1;
     const object = objectOf(loop.worker.want, loop.wanted.container.name);
     onEvent({ type: 'Warning', reason, message, object });
   }

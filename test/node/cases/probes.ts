@@ -10,7 +10,7 @@ import type { Cases } from './case.ts';
 const SHARED = '/var/lib/probes';
 const VOLUMES = [{ name: 'shared', hostPath: { path: SHARED, type: 'DirectoryOrCreate' } }];
 const MOUNT = { volumeMounts: [{ name: 'shared', mountPath: '/shared' }] };
-const OFTEN = { periodSeconds: 1, failureThreshold: 2 };
+const OFTEN = { periodSeconds: 2, failureThreshold: 2, timeoutSeconds: 10 };
 /** A command in a container of an emulated machine. */
 const COMMAND = { periodSeconds: 2, timeoutSeconds: 30 };
 
@@ -35,7 +35,7 @@ const web = podText('web', undefined, {
 const tcp = podText('tcp', undefined, {
   containers: [
     container({
-      script: 'sleep 3; exec nc -lk -p 9000 -e cat',
+      script: 'sleep 3; exec nc -ll -p 9000 -e true',
       more: { readinessProbe: { tcpSocket: { port: 9000 }, ...OFTEN } },
     }),
   ],
