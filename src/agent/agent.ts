@@ -3,7 +3,6 @@
  * it, and closes it in reverse. The containers go on when it ends.
  */
 import { mkdirSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
 import { abortable } from '../base/abortable.ts';
 import { systemClock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
@@ -25,6 +24,7 @@ import { openStore } from '../store/open.ts';
 import type { Core, Foundation } from './core.ts';
 import { createCore } from './core.ts';
 import { findingsOf, fullHold } from './findings.ts';
+import { hostIP } from './host-ip.ts';
 import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import type { Everything } from './looks.ts';
@@ -337,14 +337,4 @@ function manifestEvent({ path, message }: NodeReport['manifestErrors'][number]):
     message,
     object: { kind: 'Manifest', name: path },
   };
-}
-
-/** The first address of the node that others can reach. */
-function hostIP(): string | undefined {
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const { family, internal, address } of addresses ?? []) {
-      if (family === 'IPv4' && !internal && !address.startsWith('169.254.')) return address;
-    }
-  }
-  return undefined;
 }

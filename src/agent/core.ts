@@ -15,11 +15,13 @@ import { Holds } from './holds.ts';
 import type { Images } from './images.ts';
 import { createImages } from './images.ts';
 import { Looks } from './looks.ts';
+import { hostIP } from './host-ip.ts';
 import { createMemoryRelease } from './memory.ts';
 import type { NodeCgroup } from './node-cgroup.ts';
 import { createNodeCgroup } from './node-cgroup.ts';
 import type { AgentOptions } from './options.ts';
 import type { PodPaths } from './pod-files.ts';
+import { Probes } from './probes.ts';
 import { pullRecords } from './pull-records.ts';
 import { bringUpToDate } from './report.ts';
 import type { Slots } from './slots.ts';
@@ -89,8 +91,20 @@ export function createCore(
     memoryBytes,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
     onEvent,
+    clock,
+    hostIP,
     log,
   });
+  const probes = stack.use(
+    new Probes({
+      runtime: cri.runtime,
+      clock,
+      random: systemRandom(),
+      hostIP,
+      post: (uid, event) => turns.post(uid, event),
+      onEvent,
+    }),
+  );
   const turns: Turns = new Turns({
     clock,
     store: (ledgers) => void store.putLedgers(ledgers),
@@ -100,6 +114,7 @@ export function createCore(
     onDone: (worker) => desired.forget(worker),
     onTurn: (workers) => {
       memory.worked();
+      probes.follow(workers, (uid) => turns.workers.has(uid));
       // Now, and not when somebody asks: conditions bear the time at which they changed.
       for (const worker of workers) bringUpToDate(worker, clock.now());
     },

@@ -84,10 +84,21 @@ export const FIELDS = {
   Container: table('Container', {
     carried: `name image imagePullPolicy command args workingDir env ports resources volumeMounts
       terminationMessagePath terminationMessagePolicy securityContext stdin stdinOnce tty
-      restartPolicy`,
-    later: `envFrom resizePolicy restartPolicyRules volumeDevices livenessProbe readinessProbe
-      startupProbe lifecycle`,
+      restartPolicy livenessProbe readinessProbe startupProbe lifecycle`,
+    later: 'envFrom resizePolicy restartPolicyRules volumeDevices',
   }),
+  Probe: table('Probe', {
+    carried: `exec httpGet tcpSocket grpc initialDelaySeconds timeoutSeconds periodSeconds
+      successThreshold failureThreshold terminationGracePeriodSeconds`,
+  }),
+  Lifecycle: table('Lifecycle', { carried: 'postStart preStop', later: 'stopSignal' }),
+  LifecycleHandler: table('LifecycleHandler', { carried: 'exec httpGet tcpSocket sleep' }),
+  ExecAction: table('ExecAction', { carried: 'command' }),
+  HTTPGetAction: table('HTTPGetAction', { carried: 'path port host scheme httpHeaders' }),
+  HTTPHeader: table('HTTPHeader', { carried: 'name value' }),
+  TCPSocketAction: table('TCPSocketAction', { carried: 'port host' }),
+  GRPCAction: table('GRPCAction', { carried: 'port service' }),
+  SleepAction: table('SleepAction', { carried: 'seconds' }),
   EnvVar: table('EnvVar', { carried: 'name value', later: 'valueFrom' }),
   ContainerPort: table('ContainerPort', {
     carried: 'name containerPort hostPort hostIP protocol',

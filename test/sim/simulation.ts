@@ -13,7 +13,7 @@ import { Agent } from './agent.ts';
 import { between, chance, pick } from './choose.ts';
 import { Disk } from './disk.ts';
 import type { Fate } from './effects.ts';
-import { isSettled } from './expected.ts';
+import { isSettled, isWell } from './expected.ts';
 import type { FaultKind } from './faults.ts';
 import { FAULTS } from './faults.ts';
 import { Invariants } from './invariants.ts';
@@ -480,7 +480,8 @@ class Simulation {
       const isBlind = version !== (this.#versions.get(uid) ?? 0);
       const isBusy = mailbox.length > 0 || effects.size > 0 || isBlind;
       const { terminal } = seen.ledger;
-      const isDone = terminal === undefined ? isSettled(want, seen) : this.#world.isPutAway(uid);
+      const isDone =
+        terminal === undefined ? isSettled(want, seen, isWell) : this.#world.isPutAway(uid);
       if (want.deletion !== undefined || isBusy || !isDone) return uid;
     }
     return undefined;
