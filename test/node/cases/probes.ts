@@ -10,7 +10,7 @@ import type { Cases } from './case.ts';
 const SHARED = '/var/lib/probes';
 const VOLUMES = [{ name: 'shared', hostPath: { path: SHARED, type: 'DirectoryOrCreate' } }];
 const MOUNT = { volumeMounts: [{ name: 'shared', mountPath: '/shared' }] };
-const OFTEN = { periodSeconds: 2, failureThreshold: 2, timeoutSeconds: 10 };
+const OFTEN = { periodSeconds: 2, failureThreshold: 2, timeoutSeconds: 30 };
 /** A command in a container of an emulated machine. */
 const COMMAND = { periodSeconds: 2, timeoutSeconds: 30 };
 
@@ -94,8 +94,9 @@ async function probes(board: Board): Promise<void> {
     pods.some((report) => report.pod.metadata.name.startsWith('fixed') && isReady(report)),
   );
   const events = await board.events('web');
-  const unready = events.find(({ reason }) => reason === 'Unhealthy');
-  assert.equal(unready?.message, 'Readiness probe failed: HTTP probe failed with statuscode: 404');
+  const words = 'Readiness probe failed: HTTP probe failed with statuscode: 404';
+  const unready = events.find(({ message }) => message === words);
+  assert.equal(unready?.reason, 'Unhealthy', JSON.stringify(events));
   assert.equal(unready?.object.fieldPath, 'spec.containers{main}');
 
   const side = live(await board.pods(), 'gated')?.status;
