@@ -142,7 +142,6 @@ async function restartOfTheAgent(board: Board): Promise<void> {
   const before = new Map((await board.pods()).map((pod) => [pod.pod.metadata.name, pod]));
   const processes = await board.processes();
   await board.sh('kill -9 $(systemctl show limpet -P MainPID); systemctl restart limpet');
-  await board.reconnect();
   for (let i = 0; i < 10; i += 1) {
     const pods = await board.pods().catch(() => []);
     for (const { pod, status } of pods) {
