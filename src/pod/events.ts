@@ -2,6 +2,7 @@
 import type { EventObject, NewEvent } from '../kube/event.ts';
 import { REASON } from '../kube/reason.ts';
 import type { Action, ActionResult, ContainerLedger, Now, PodEvent, Seen, Want } from './model.ts';
+import { IN_DOUBT } from './probed.ts';
 import { backoffLeftMs, policyOf, restarts, roleOf } from './seen.ts';
 
 /** The events of one step from `before` to `after`. */
@@ -114,7 +115,7 @@ function ended(action: Action, result: ActionResult, add: Add): void {
       return add('Warning', REASON.failedKillPod, `error killing pod: ${message}`);
     // What a hook said may be secret; it does not belong into an event.
     case 'RunPostStart':
-      if (code === 'Unavailable') return;
+      if (IN_DOUBT.has(code)) return;
       return add('Warning', REASON.failedPostStartHook, 'PostStartHook failed', action.name);
     case 'RunPreStop':
       return add('Warning', REASON.failedPreStopHook, 'PreStopHook failed', action.name);

@@ -57,8 +57,8 @@ function handlerOf(written: unknown): LifecycleHandler | undefined {
     ...(typeof host === 'string' && host !== '' ? { host } : {}),
     scheme: scheme === 'HTTPS' ? 'HTTPS' : 'HTTP',
     httpHeaders: (Array.isArray(httpHeaders) ? httpHeaders : []).flatMap((header) => {
-      const { name, value } = objectOf(header);
-      return typeof name === 'string' ? [{ name, value: String(value ?? '') }] : [];
+      const { name, value = '' } = objectOf(header);
+      return typeof name === 'string' && typeof value === 'string' ? [{ name, value }] : [];
     }),
   };
 }

@@ -1,5 +1,6 @@
 /** What probes and hooks change in what is seen of a pod. Part of `reduce`. */
 import { sinceMs } from '../base/clock.ts';
+import type { FailureCode } from '../base/failure.ts';
 import { lastReady } from './health.ts';
 import type {
   Action,
@@ -70,10 +71,12 @@ export function preStopEnded(seen: Seen, action: Hook, sinceMonoMs: number, now:
   return withLedger(seen, withContainer(seen.ledger, action.name, next));
 }
 
+/** It was given up, the runtime was lost, or the ledger could not be stored before it. */
+export const IN_DOUBT: ReadonlySet<FailureCode> = new Set(['Cancelled', 'Unavailable', 'NoSpace']);
+
 /** Undefined when it is to be tried again: nobody knows how it ended. */
 export function postStartEnded(seen: Seen, action: Hook, result: ActionResult): Seen | undefined {
-  const isUnknown =
-    !result.ok && (result.fault.code === 'Cancelled' || result.fault.code === 'Unavailable');
+  const isUnknown = !result.ok && IN_DOUBT.has(result.fault.code);
   if (isUnknown) return undefined;
   const container = runOf(seen, action);
   const done = { ...seen, retries: without(seen.retries, action.key) };

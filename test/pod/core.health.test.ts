@@ -191,11 +191,12 @@ test('postStart cut off by a crash of the agent is run again', () => {
   assert.equal(ready(rig), 'True');
 });
 
-test('a lost connection to the runtime is no failure of a postStart hook', () => {
+test('a lost runtime and a full disk are no failures of a postStart hook', () => {
   const containers = [container('a', { lifecycle: { postStart: HOOK } })];
   const rig = new Rig(pod('p', { containers }));
   rig.fail('RunPostStart', 'Unavailable');
-  rig.after(5);
+  rig.fail('RunPostStart', 'NoSpace');
+  rig.after(10);
   assert.deepEqual(rig.starts, ['a#0']);
   assert.equal(ready(rig), 'True');
 });

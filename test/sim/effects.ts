@@ -67,7 +67,7 @@ const IN_PROCESS: ReadonlySet<Action['type']> = new Set([
 ]);
 const DEADLINE_MS = 10_000;
 /** Answers that don't tell whether a hook was run. */
-const IN_DOUBT: ReadonlySet<string> = new Set(['Cancelled', 'Unavailable']);
+const IN_DOUBT: ReadonlySet<string> = new Set(['Cancelled', 'Unavailable', 'NoSpace']);
 
 export class Effects {
   /** The number of the last look that has begun. */
