@@ -8,6 +8,7 @@ import type { CriRuntime } from '../cri/open.ts';
 import { open as openRuntime } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
 import { NO_OBJECTS } from '../kube/objects.ts';
+import { hostIPs } from '../linux/addresses.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
 import type { Store } from '../store/store.ts';
 import { Desired } from './desired.ts';
@@ -22,6 +23,7 @@ import type { NodeCgroup } from './node-cgroup.ts';
 import { createNodeCgroup } from './node-cgroup.ts';
 import type { AgentOptions } from './options.ts';
 import type { PodPaths } from './pod-files.ts';
+import { Probes } from './probes.ts';
 import { pullRecords } from './pull-records.ts';
 import { bringUpToDate } from './report.ts';
 import type { Slots } from './slots.ts';
@@ -81,6 +83,7 @@ export function createCore(
     records: pullRecords(store),
   });
   const starts = createSlots(LIMITS.parallelStarts);
+  const hostIP = () => hostIPs()[0];
   const execute = createExecute({
     options,
     paths,
@@ -95,8 +98,19 @@ export function createCore(
     clock,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
     onEvent,
+    hostIP,
     log,
   });
+  const probes = stack.use(
+    new Probes({
+      runtime: cri.runtime,
+      clock,
+      random: systemRandom(),
+      hostIP,
+      post: (uid, event) => turns.post(uid, event),
+      onEvent,
+    }),
+  );
   const turns: Turns = new Turns({
     clock,
     store: (ledgers) => void store.putLedgers(ledgers),
@@ -106,6 +120,7 @@ export function createCore(
     onDone: (worker) => desired.forget(worker),
     onTurn: (workers) => {
       memory.worked();
+      probes.follow(workers, (uid) => turns.workers.has(uid));
       // Now, and not when somebody asks: conditions bear the time at which they changed.
       for (const worker of workers) bringUpToDate(worker, clock.now());
     },

@@ -9,19 +9,23 @@ import { podCgroupParent } from '../kube/cgroup.ts';
 import type { ContainerStatusCri, PodSandboxConfig, RuntimeService } from '../kube/cri.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { Objects } from '../kube/objects.ts';
-import type { Container } from '../kube/pod.ts';
+import type { Lifecycle } from '../kube/pod.ts';
 import { REASON } from '../kube/reason.ts';
 import { podResources, qosClass } from '../kube/qos.ts';
 import { hostIPs } from '../linux/addresses.ts';
 import { containerConfig } from '../pod/container-config.ts';
 import { resolveEnvironment } from '../pod/environment.ts';
 import { objectOf } from '../pod/events.ts';
+import { containerOf } from '../pod/health.ts';
 import type { Action, ActionResult, ActionType } from '../pod/model.ts';
+import { describePod } from '../pod/names.ts';
 import type { Allocatable } from '../pod/resources.ts';
 import { sandboxConfig } from '../pod/sandbox-config.ts';
 import { currentSandbox } from '../pod/seen.ts';
+import { hookProblem, runHook } from '../probe/hook.ts';
 import { setUpVolume, tearDownLeftovers, tearDownVolume } from '../volume/index.ts';
 import type { VolumeContext } from '../volume/plugin.ts';
+import { podIPOf } from './pod-ip.ts';
 import type { Images } from './images.ts';
 import type { Looks } from './looks.ts';
 import type { NodeCgroup } from './node-cgroup.ts';
@@ -52,9 +56,10 @@ export type ExecuteOptions = {
   /** What pods make use of, as it is known now. */
   readonly objects: Objects;
   readonly token: VolumeContext['token'];
-  readonly clock: Clock;
   readonly onView: (worker: Worker, view: Awaited<ReturnType<Looks['look']>>) => void;
   readonly onEvent: (event: NewEvent) => void;
+  readonly clock: Clock;
+  readonly hostIP: () => string | undefined;
   readonly log: Log;
 };
 
@@ -125,6 +130,8 @@ const EXECUTORS: Executors = {
   CreateContainer: (run) =>
     inTurn(run, () => createContainer(run)).catch(worded(REASON.createContainerError)),
   StartContainer: startContainer,
+  RunPostStart: (run) => runLifecycle(run, 'postStart'),
+  RunPreStop: (run) => runLifecycle(run, 'preStop'),
   StopContainer: ({ state, action: { id, graceSeconds }, signal }) =>
     state.runtime.stopContainer(id, graceSeconds, signal),
   RemoveContainer: ({ state, action, signal }) => state.runtime.removeContainer(action.id, signal),
@@ -170,6 +177,27 @@ async function startContainer(run: Run<Of<'StartContainer'>>) {
   );
 }
 
+async function runLifecycle(
+  { state, worker, action, signal }: Run<Of<'RunPostStart' | 'RunPreStop'>>,
+  name: keyof Lifecycle,
+): Promise<ActionResult> {
+  const container = containerOf(worker.want, action.name);
+  const handler = container?.lifecycle?.[name];
+  if (container === undefined || handler === undefined) return OK;
+  const { runtime, clock } = state;
+  const podIP = podIPOf(worker, state.hostIP);
+  const target = { runtime, clock, container, containerId: action.id, podIP };
+  try {
+    const note = await runHook(target, handler, signal);
+    return note === undefined ? OK : { ok: true, note };
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    const pod = describePod(worker.want.pod);
+    const message = hookProblem(handler, container.name, pod, error.message);
+    throw new Failure(error.code, message, { reason: REASON.postStartHookError, cause: error });
+  }
+}
+
 async function sandboxOf(state: State, worker: Worker, attempt: number): Promise<PodSandboxConfig> {
   const { pod, source } = worker.want;
   const { options } = state;
@@ -197,7 +225,7 @@ async function createContainer(run: Run<Of<'CreateContainer'>>) {
   const { state, worker, action, signal } = run;
   const { pod, source, deletion } = worker.want;
   const { name, attempt, imageRef } = action;
-  const container = containerOf(worker, name);
+  const container = containerOf(worker.want, name);
   if (container === undefined) throw new Failure('InvalidArgument', `no container ${name}`);
   const imageUser = state.imageUsers.get(imageRef);
   // Never guess: an image that asks for a user must not run as root.
@@ -230,13 +258,6 @@ async function createContainer(run: Run<Of<'CreateContainer'>>) {
   return OK;
 }
 
-function containerOf(worker: Worker | undefined, name: string): Container | undefined {
-  const spec = worker?.want.pod.spec;
-  return [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].find(
-    (container) => container.name === name,
-  );
-}
-
 /** Gives a failure the kubelet's word, where it has none of its own. */
 function worded(reason: string): (error: unknown) => never {
   return (error) => {
@@ -253,7 +274,7 @@ export async function withLastWords(
   worker: Worker | undefined,
   ended: ContainerStatusCri,
 ): Promise<ContainerStatusCri> {
-  const container = containerOf(worker, ended.name);
+  const container = worker && containerOf(worker.want, ended.name);
   if (worker === undefined || container === undefined) return ended;
   const words = await terminationMessage(paths, worker.want.pod, container, ended);
   if (words === '') return ended;

@@ -4,9 +4,11 @@
  * lost they may be all that is left of what should run: then they are let be, and said so.
  */
 import type { Clock } from '../base/clock.ts';
+import type { ContainerSummary } from '../kube/cri.ts';
 import type { Pod } from '../kube/pod.ts';
 import type { Want } from '../pod/model.ts';
 import { POD_NAMESPACE_LABEL, POD_NAME_LABEL, POD_UID_LABEL } from '../pod/names.ts';
+import { PRE_STOP_ANNOTATION, readPreStop } from '../pod/pre-stop-annotation.ts';
 import type { Everything } from './looks.ts';
 
 const ORPHAN_GRACE_SECONDS = 30;
@@ -23,7 +25,7 @@ export function orphansOf(
     if (known(uid) || wants.has(uid)) return;
     const its = everything.containers.filter((c) => c.labels[POD_UID_LABEL] === uid);
     wants.set(uid, {
-      pod: skeleton(metadata, [...new Set(its.map((c) => c.name))]),
+      pod: skeleton(metadata, its),
       source: 'local',
       order: Number.MAX_SAFE_INTEGER,
       deletion: { graceSeconds: ORPHAN_GRACE_SECONDS, at: clock.now() },
@@ -42,11 +44,17 @@ export function orphansOf(
   return [...wants.values()];
 }
 
-function skeleton(metadata: Pod['metadata'], containers: readonly string[]): Pod {
+function skeleton(metadata: Pod['metadata'], its: readonly ContainerSummary[]): Pod {
+  const names = new Set(its.map(({ name }) => name));
+  const preStopOf = (name: string) => {
+    const newest = its.filter((c) => c.name === name).sort((a, b) => b.attempt - a.attempt)[0];
+    const preStop = readPreStop(newest?.annotations[PRE_STOP_ANNOTATION]);
+    return preStop === undefined ? {} : { lifecycle: { preStop } };
+  };
   return {
     metadata,
     spec: {
-      containers: containers.map((name) => ({
+      containers: [...names].map((name) => ({
         name,
         image: '',
         imagePullPolicy: 'Never',
@@ -60,6 +68,7 @@ function skeleton(metadata: Pod['metadata'], containers: readonly string[]): Pod
         stdin: false,
         stdinOnce: false,
         tty: false,
+        ...preStopOf(name),
       })),
       initContainers: [],
       volumes: [],

@@ -9,8 +9,10 @@ import type { Worker } from './turns.ts';
 export function bringUpToDate(worker: Worker, now: Now, hostIP?: string): PodStatus {
   const { want, seen } = worker;
   const facts = hostIP === undefined ? {} : { hostIP };
-  worker.status = statusOf(want, seen, now, facts, worker.status);
-  return worker.status;
+  const status = statusOf(want, seen, now, facts, worker.status);
+  // Before the first look nothing is known of the containers: no condition changes because of that.
+  if (seen.view !== undefined) worker.status = status;
+  return status;
 }
 
 /** The report of one pod, with its status brought up to date. */

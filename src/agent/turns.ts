@@ -48,6 +48,7 @@ export type TurnsOptions = {
 /** Actions that may begin although the ledger could not be stored: they only take away. */
 const TAKES_AWAY: ReadonlySet<Action['type']> = new Set([
   'Look',
+  'RunPreStop',
   'StopContainer',
   'StopPodSandbox',
   'TearDownVolume',

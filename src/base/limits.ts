@@ -31,6 +31,8 @@ export const LIMITS = {
   credentialBytes: 1024 * 1024,
   /** Bytes that a credential plugin may write. */
   execCredentialBytes: 256 * 1024,
+  /** Bytes that are kept of what a probe or a hook is answered; the kubelet's limit. */
+  probeOutputBytes: 10 * 1024,
   /** Events kept on the card. */
   events: 1000,
   /** Events kept for one pod. */

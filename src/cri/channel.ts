@@ -27,6 +27,7 @@ import {
   statusFailure,
 } from './errors.ts';
 import { createReceivers, type Receivers } from './receive.ts';
+import { createTrimmer } from './trim.ts';
 
 export type Method<I extends Message, O extends Message> = {
   /** `/runtime.v1.RuntimeService/Version`. */
@@ -39,6 +40,8 @@ export type CallOptions = {
   readonly signal: AbortSignal;
   /** Undefined: the call may take for ever. */
   readonly deadlineMs: number | undefined;
+  /** Bytes that are kept of each field of the answer, which may then be of any length. */
+  readonly keepBytes?: number;
 };
 
 export type ChannelOptions = {
@@ -139,7 +142,10 @@ export class Channel {
     const body = framed(encode(method.request, request));
     const startedMs = this.#monoMs();
     const stream = this.#request(session, name, method.path, deadlineMs);
-    const receiver = this.#receivers.open(name, onMessage);
+    const receiver =
+      options.keepBytes === undefined
+        ? this.#receivers.open(name, onMessage)
+        : createTrimmer(name, options.keepBytes, onMessage);
     let onAbort: () => void = () => undefined;
     let timer: { cancel(): void } | undefined;
     try {

@@ -1,5 +1,6 @@
 /** The CRI's RuntimeService, with a deadline for each call. */
 import { Failure } from '../base/failure.ts';
+import { LIMITS } from '../base/limits.ts';
 import type {
   ContainerConfig,
   ContainerEvent,
@@ -71,6 +72,7 @@ export const RUNTIME_METHODS = {
     wire.ReopenContainerLogRequest,
     wire.Empty.reopenContainerLog,
   ),
+  execSync: method('ExecSync', wire.ExecSyncRequest, wire.ExecSyncResponse),
   events: method('GetContainerEvents', wire.GetEventsRequest, wire.ContainerEventResponse),
   exec: method('Exec', wire.ExecRequest, wire.ExecResponse),
   attach: method('Attach', wire.AttachRequest, wire.AttachResponse),
@@ -217,6 +219,21 @@ function containerCalls(channel: Channel): ContainerCalls {
         { containerId },
         { signal, deadlineMs: LOOK_MS },
       );
+    },
+    async execSync(containerId, command, timeoutSeconds, signal) {
+      const answer = await channel.unary(
+        RUNTIME_METHODS.execSync,
+        { containerId, cmd: command, timeout: timeoutSeconds },
+        {
+          signal,
+          // The runtime's own timeout comes first, and ends the command too.
+          deadlineMs: timeoutSeconds === 0 ? undefined : timeoutSeconds * 1000 + ACT_MS,
+          keepBytes: LIMITS.probeOutputBytes,
+        },
+      );
+      const written = Buffer.concat([answer.stdout, answer.stderr]);
+      const output = written.subarray(0, LIMITS.probeOutputBytes).toString('utf8');
+      return { exitCode: answer.exitCode, output };
     },
   };
 }

@@ -357,6 +357,17 @@ export const ContainerStatusResponse = message('ContainerStatusResponse', {
   status: of(1, ContainerStatus),
 });
 
+export const ExecSyncRequest = message('ExecSyncRequest', {
+  containerId: string(1),
+  cmd: strings(2),
+  timeout: int64(3),
+});
+export const ExecSyncResponse = message('ExecSyncResponse', {
+  stdout: bytes(1),
+  stderr: bytes(2),
+  exitCode: int32(3),
+});
+
 export const GetEventsRequest = message('GetEventsRequest', {});
 /** Of the sandbox that an event carries, only what tells whose it is. */
 export const EventSandbox = message('PodSandboxStatus', { metadata: of(2, PodSandboxMetadata) });

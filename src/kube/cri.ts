@@ -218,6 +218,13 @@ export type RuntimeStatus = {
 
 export type CgroupDriver = 'systemd' | 'cgroupfs';
 
+/** How a command in a container ended. */
+export type ExecResult = {
+  readonly exitCode: number;
+  /** The beginning of what it wrote, standard output first. */
+  readonly output: string;
+};
+
 /**
  * The calls. Every one takes a signal, has a deadline of its own, and fails with a `Failure`.
  * "Already so" is success: stopping or removing what is not there does not fail.
@@ -252,6 +259,16 @@ export type RuntimeService = {
   /** Undefined when there is no such container. */
   containerStatus(id: string, signal: AbortSignal): Promise<ContainerStatusCri | undefined>;
   reopenContainerLog(id: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Runs a command in a container to its end. The runtime ends it after `timeoutSeconds` (0: never),
+   * and the call fails with `DeadlineExceeded`.
+   */
+  execSync(
+    id: string,
+    command: readonly string[],
+    timeoutSeconds: number,
+    signal: AbortSignal,
+  ): Promise<ExecResult>;
   /** Runs until the stream ends (resolves or fails) or the signal is aborted. */
   containerEvents(onEvent: (event: ContainerEvent) => void, signal: AbortSignal): Promise<void>;
 };

@@ -82,9 +82,8 @@ export const FIELDS = {
   Container: table('Container', {
     carried: `name image imagePullPolicy command args workingDir env envFrom ports resources
       volumeMounts terminationMessagePath terminationMessagePolicy securityContext stdin stdinOnce
-      tty restartPolicy`,
-    later: `resizePolicy restartPolicyRules volumeDevices livenessProbe readinessProbe startupProbe
-      lifecycle`,
+      tty restartPolicy livenessProbe readinessProbe startupProbe lifecycle`,
+    later: 'resizePolicy restartPolicyRules volumeDevices',
   }),
   EnvVar: table('EnvVar', { carried: 'name value valueFrom' }),
   EnvVarSource: table('EnvVarSource', {
@@ -101,6 +100,18 @@ export const FIELDS = {
   ConfigMapEnvSource: table('ConfigMapEnvSource', { carried: 'name optional' }),
   SecretEnvSource: table('SecretEnvSource', { carried: 'name optional' }),
   LocalObjectReference: table('LocalObjectReference', { carried: 'name' }),
+  Probe: table('Probe', {
+    carried: `exec httpGet tcpSocket grpc initialDelaySeconds timeoutSeconds periodSeconds
+      successThreshold failureThreshold terminationGracePeriodSeconds`,
+  }),
+  Lifecycle: table('Lifecycle', { carried: 'postStart preStop', later: 'stopSignal' }),
+  LifecycleHandler: table('LifecycleHandler', { carried: 'exec httpGet tcpSocket sleep' }),
+  ExecAction: table('ExecAction', { carried: 'command' }),
+  HTTPGetAction: table('HTTPGetAction', { carried: 'path port host scheme httpHeaders' }),
+  HTTPHeader: table('HTTPHeader', { carried: 'name value' }),
+  TCPSocketAction: table('TCPSocketAction', { carried: 'port host' }),
+  GRPCAction: table('GRPCAction', { carried: 'port service' }),
+  SleepAction: table('SleepAction', { carried: 'seconds' }),
   ContainerPort: table('ContainerPort', {
     carried: 'name containerPort hostPort hostIP protocol',
   }),

@@ -99,6 +99,11 @@ export const portNameProblem: Check = (text) => {
   return undefined;
 };
 
+export const httpHeaderNameProblem: Check = (text) =>
+  /^[-A-Za-z0-9]+$/.test(text)
+    ? undefined
+    : "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name')";
+
 /** An IPv4 or IPv6 address, without a zone. */
 export const ipProblem: Check = (text) =>
   isIPv4(text) || isIPv6(text)

@@ -24,6 +24,7 @@ import {
   type Item,
 } from './parse-fields.ts';
 import { readAbsolutePath, readQuantity, requiredName } from './parse-text.ts';
+import { readLifecycle, readProbe } from './parse-probe.ts';
 import { readSecurityContext } from './parse-security.ts';
 import type {
   Container,
@@ -68,6 +69,12 @@ export function readContainer(report: Fields['report'], item: Item, init: boolea
     stdinOnce: readBoolean(fields, 'stdinOnce') ?? false,
     tty: readBoolean(fields, 'tty') ?? false,
     ...readRestartPolicy(fields, init),
+    ...present({
+      startupProbe: readProbe(fields, 'startupProbe'),
+      livenessProbe: readProbe(fields, 'livenessProbe'),
+      readinessProbe: readProbe(fields, 'readinessProbe'),
+      lifecycle: readLifecycle(fields),
+    }),
   };
 }
 

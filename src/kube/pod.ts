@@ -83,6 +83,10 @@ export type Container = {
   readonly tty: boolean;
   /** Only on an init container, and then it is a sidecar. */
   readonly restartPolicy?: 'Always';
+  readonly startupProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
+  readonly lifecycle?: Lifecycle;
 };
 
 /** `value` counts unless it is empty; then `valueFrom` does. */
@@ -124,6 +128,47 @@ export type EnvFromSource = {
   /** Stands before each key. */
   readonly prefix: string;
 };
+
+export type Probe = {
+  readonly handler: ProbeHandler;
+  readonly initialDelaySeconds: number;
+  readonly timeoutSeconds: number;
+  readonly periodSeconds: number;
+  readonly successThreshold: number;
+  readonly failureThreshold: number;
+  /** The grace of a container that is stopped because of this probe; else the pod's. */
+  readonly terminationGracePeriodSeconds?: number;
+};
+
+export type Lifecycle = {
+  readonly postStart?: LifecycleHandler;
+  readonly preStop?: LifecycleHandler;
+};
+
+export type ProbeHandler = ExecAction | HTTPGetAction | TCPSocketAction | GRPCAction;
+export type LifecycleHandler = ExecAction | HTTPGetAction | TCPSocketAction | SleepAction;
+
+export type ExecAction = { readonly kind: 'exec'; readonly command: readonly string[] };
+export type HTTPGetAction = {
+  readonly kind: 'httpGet';
+  readonly path: string;
+  readonly port: PortRef;
+  /** The pod's address when absent. */
+  readonly host?: string;
+  readonly scheme: 'HTTP' | 'HTTPS';
+  readonly httpHeaders: readonly HTTPHeader[];
+};
+export type HTTPHeader = { readonly name: string; readonly value: string };
+export type TCPSocketAction = {
+  readonly kind: 'tcpSocket';
+  readonly port: PortRef;
+  /** The pod's address when absent. */
+  readonly host?: string;
+};
+export type GRPCAction = { readonly kind: 'grpc'; readonly port: number; readonly service: string };
+export type SleepAction = { readonly kind: 'sleep'; readonly seconds: number };
+/** A number, or the name of one of the container's ports. */
+export type PortRef = number | string;
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 export type ContainerPort = {

@@ -18,6 +18,9 @@ export function validatePod(report: Report, pod: Pod, path: Path): void {
   for (const list of ['containers', 'initContainers'] as const) {
     spec[list].forEach((container, index) => {
       checkContainer(report, spec, container, [...at, list, index]);
+      const isInit = list === 'initContainers' && container.restartPolicy === undefined;
+      if (isInit) checkNoProbes(report, container, [...at, list, index]);
+      else checkSleeps(report, spec, container, [...at, list, index]);
     });
   }
   checkHostPorts(report, spec, at);
@@ -71,6 +74,26 @@ function checkContainer(report: Report, spec: PodSpec, container: Container, at:
     const message = 'must match `containerPort` when `hostNetwork` is true';
     report.add([...at, 'ports', index, 'hostPort'], message, { value: hostPort });
   });
+}
+
+/** An init container ends by itself: nothing waits for it to be ready, nothing stops it. */
+function checkNoProbes(report: Report, container: Container, at: Path): void {
+  for (const name of ['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'] as const) {
+    if (container[name] === undefined) continue;
+    const message = 'may not be set for init containers without restartPolicy=Always';
+    report.add([...at, name], message);
+  }
+}
+
+function checkSleeps(report: Report, spec: PodSpec, container: Container, at: Path): void {
+  const { terminationGracePeriodSeconds: grace } = spec;
+  for (const name of ['postStart', 'preStop'] as const) {
+    const handler = container.lifecycle?.[name];
+    if (handler?.kind !== 'sleep' || (handler.seconds >= 0 && handler.seconds <= grace)) continue;
+    const message = `must be non-negative and less than terminationGracePeriodSeconds (${grace})`;
+    const path = [...at, 'lifecycle', name, 'sleep', 'seconds'];
+    report.add(path, message, { value: handler.seconds });
+  }
 }
 
 function checkPortNames(report: Report, container: Container, at: Path): void {

@@ -14,6 +14,7 @@ import {
   POD_UID_LABEL,
   containerLogPath,
 } from './names.ts';
+import { PRE_STOP_ANNOTATION, preStopAnnotation } from './pre-stop-annotation.ts';
 import { containerResources, type ResourceFacts } from './resources.ts';
 import { containerSecurity, type ImageUser } from './security.ts';
 
@@ -88,6 +89,9 @@ function annotations({ pod, container, attempt, deletionGraceSeconds }: Containe
     ...(deletionGraceSeconds === undefined
       ? {}
       : { [DELETION_GRACE_ANNOTATION]: String(deletionGraceSeconds) }),
+    ...(container.lifecycle?.preStop === undefined
+      ? {}
+      : { [PRE_STOP_ANNOTATION]: preStopAnnotation(container.lifecycle.preStop) }),
     ...(container.ports.length === 0
       ? {}
       : { [PORTS_ANNOTATION]: JSON.stringify(container.ports.map(portAsJson)) }),

@@ -2,6 +2,7 @@
 import type { EventObject, NewEvent } from '../kube/event.ts';
 import { REASON } from '../kube/reason.ts';
 import type { Action, ActionResult, ContainerLedger, Now, PodEvent, Seen, Want } from './model.ts';
+import { IN_DOUBT } from './probed.ts';
 import { backoffLeftMs, policyOf, restarts, roleOf } from './seen.ts';
 
 /** The events of one step from `before` to `after`. */
@@ -55,7 +56,8 @@ export function objectOf(want: Want, container?: string): EventObject {
 }
 
 function started(action: Action, add: Add): void {
-  if (action.type === 'StopContainer') add('Normal', REASON.killing, action.message, action.name);
+  if (action.type !== 'StopContainer' && action.type !== 'RunPreStop') return;
+  if (action.message !== undefined) add('Normal', REASON.killing, action.message, action.name);
 }
 
 function ended(action: Action, result: ActionResult, add: Add): void {
@@ -66,6 +68,9 @@ function ended(action: Action, result: ActionResult, add: Add): void {
       add('Normal', REASON.started, `Container started: ${action.name}`, action.name);
     } else if (action.type === 'PullImage') {
       add('Normal', REASON.pulled, result.note ?? `Pulled image "${action.image}"`);
+    } else if (action.type === 'RunPostStart' || action.type === 'RunPreStop') {
+      if (result.note === undefined) return;
+      add('Warning', REASON.lifecycleHttpFallback, result.note, action.name);
     } else if (result.note !== undefined) {
       add('Warning', REASON.failed, result.note);
     }
@@ -108,6 +113,12 @@ function ended(action: Action, result: ActionResult, add: Add): void {
     case 'StopPodSandbox':
     case 'RemovePodSandbox':
       return add('Warning', REASON.failedKillPod, `error killing pod: ${message}`);
+    // What a hook said may be secret; it does not belong into an event.
+    case 'RunPostStart':
+      if (IN_DOUBT.has(code)) return;
+      return add('Warning', REASON.failedPostStartHook, 'PostStartHook failed', action.name);
+    case 'RunPreStop':
+      return add('Warning', REASON.failedPreStopHook, 'PreStopHook failed', action.name);
     case 'CreateContainer':
     case 'StartContainer':
     case 'StopContainer':

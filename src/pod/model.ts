@@ -58,11 +58,29 @@ export type ContainerLedger = {
   readonly outcome?: Outcome;
   /** Of the attempt before. */
   readonly lastOutcome?: Outcome;
-  /** When it got its SIGTERM as its pod ends, once that is sure: its grace counts from here. */
+  /** When its preStop hook began or it got its SIGTERM, once that is sure: its grace counts from here. */
   readonly stopping?: Stamp;
+  /** Of `attempt`: its postStart hook has ended well. */
+  readonly postStart?: 'done';
+  /** Of `attempt`: its startup probe has succeeded. */
+  readonly started?: true;
+  /** Of `attempt`: what its readiness probe said, and since when. Stored once a minute at most. */
+  readonly ready?: { readonly is: boolean; readonly at: Stamp };
+  /** Of `attempt`: why it is stopped though its pod goes on. */
+  readonly kill?: Kill;
+  /** Of `attempt`: its preStop hook has ended, or its time was over. */
+  readonly preStop?: 'done';
   /** Crash-loop backoff: what the next restart waits after a failure, and when it was set. */
   readonly backoff?: { readonly delayMs: number; readonly at: Stamp };
 };
+
+/** What a container has done wrong. */
+export type Kill = {
+  readonly cause: 'startup' | 'liveness' | 'postStart';
+  readonly message?: string;
+};
+
+export type ProbeName = 'startup' | 'liveness' | 'readiness';
 
 /** What is stored of a pod beside its manifest. JSON as it stands. */
 export type Ledger = {
@@ -151,6 +169,10 @@ export type Seen = {
   readonly volumes: Readonly<Record<string, VolumeSeen>>;
   /** The pod's directories, files and cgroup, as done by this run of the agent. */
   readonly setUp: 'no' | 'up' | 'released' | 'gone';
+  /** What readiness probes said in this life of the agent; newer than what is stored. */
+  readonly ready: Readonly<
+    Record<string, { readonly attempt: number; readonly is: boolean; readonly at: Stamp }>
+  >;
   readonly hold?: Hold;
   /** Why the pod has to wait for another one (same name, same port), if it must. */
   readonly waitFor?: Hold;
@@ -197,6 +219,24 @@ export type Action =
       readonly name: string;
       readonly id: string;
       readonly graceSeconds: number;
+      /** For people: why it is stopped. Absent when its preStop hook told them. */
+      readonly message?: string;
+    }
+  /** May be repeated: a hook is run at least once. */
+  | {
+      readonly type: 'RunPostStart';
+      readonly key: string;
+      readonly name: string;
+      readonly id: string;
+      readonly attempt: number;
+    }
+  /** Given up when the grace is over. */
+  | {
+      readonly type: 'RunPreStop';
+      readonly key: string;
+      readonly name: string;
+      readonly id: string;
+      readonly attempt: number;
       /** For people: why it is stopped. */
       readonly message: string;
     }
@@ -228,6 +268,14 @@ export type PodEvent =
       readonly seq: number;
       readonly result: ActionResult;
     }
+  /** A probe has said the same often enough. */
+  | {
+      readonly type: 'Probed';
+      readonly name: string;
+      readonly id: string;
+      readonly probe: ProbeName;
+      readonly result: 'success' | 'failure';
+    }
   | { readonly type: 'Admitted' }
   | { readonly type: 'Rejected'; readonly reason: string; readonly message: string }
   | { readonly type: 'Waiting'; readonly waitFor: Hold | undefined }
@@ -258,5 +306,6 @@ export function firstSeen(ledger: Ledger | undefined): Seen {
     images: {},
     volumes: {},
     setUp: 'no',
+    ready: {},
   };
 }

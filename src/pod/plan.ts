@@ -4,8 +4,12 @@
  */
 import { sinceMs } from '../base/clock.ts';
 import type { Container } from '../kube/pod.ts';
+import type { Draft } from './draft.ts';
+import { isBusy, propose, wakeAt } from './draft.ts';
+import { hasPostStarted, isUp, killMessage } from './health.ts';
 import type {
   Action,
+  ContainerLedger,
   ContainerSeen,
   Now,
   Outcome,
@@ -15,8 +19,7 @@ import type {
   Want,
 } from './model.ts';
 import {
-  SIGNAL_SENT_MS,
-  awaitsSignal,
+  READY_STORE_MS,
   activeMs,
   activeStoreMs,
   backoffLeftMs,
@@ -33,17 +36,7 @@ import {
   roleOfInit,
 } from './seen.ts';
 import type { Role } from './seen.ts';
-
-/** What a plan is gathered in. */
-type Draft = {
-  readonly want: Want;
-  readonly seen: Seen;
-  readonly now: Now;
-  readonly start: Action[];
-  readonly cancel: string[];
-  wakeAtMonoMs: number;
-  done: boolean;
-};
+import { attendHooks, end, shortenStops, stop, stopContainers } from './stop.ts';
 
 /** The next actions of a pod, and when to ask again at the latest. */
 export function plan(want: Want, seen: Seen, now: Now): Plan {
@@ -64,32 +57,13 @@ export function plan(want: Want, seen: Seen, now: Now): Plan {
     : { start, cancel, wakeAtMonoMs, done };
 }
 
-/** Starts an action unless its key is busy or it failed so lately that it has to wait. */
-function propose(draft: Draft, action: Action): boolean {
-  if (draft.seen.inFlight[action.key] !== undefined) return false;
-  if (draft.start.some(({ key }) => key === action.key)) return false;
-  const retry = draft.seen.retries[action.key];
-  if (retry !== undefined && retry.untilMonoMs > draft.now.monoMs) {
-    wakeAt(draft, retry.untilMonoMs);
-    return false;
-  }
-  draft.start.push(action);
-  return true;
-}
-
-function wakeAt(draft: Draft, monoMs: number): void {
-  draft.wakeAtMonoMs = Math.min(draft.wakeAtMonoMs, monoMs);
-}
-
-function isBusy(draft: Draft, ...types: readonly Action['type'][]): boolean {
-  return Object.values(draft.seen.inFlight).some(({ action }) => types.includes(action.type));
-}
-
 // ---- life ----
 
 function planLife(draft: Draft): void {
   const { want, seen, now } = draft;
   const { ledger } = seen;
+  attendHooks(draft);
+  wakeToStoreReady(draft);
   const deadline = want.pod.spec.activeDeadlineSeconds;
   if (deadline !== undefined && ledger.started !== undefined) {
     const leftMs = deadline * 1000 - activeMs(ledger, now);
@@ -117,12 +91,23 @@ function planLife(draft: Draft): void {
   if (!isStartingUp(draft, current)) removeEarlierBoots(draft);
 }
 
-/** Something is on its way to run, or an init container runs, after which more will be. */
-function isStartingUp(draft: Draft, { id }: SandboxSeen): boolean {
-  if (draft.start.length > 0) return true;
-  if (isBusy(draft, 'PullImage', 'CreateContainer', 'StartContainer')) return true;
-  const { initContainers } = draft.want.pod.spec;
-  return initContainers.some((c) => roleOfInit(c) === 'init' && isRunning(draft.seen, c.name, id));
+const BRINGS_UP: ReadonlySet<Action['type']> = new Set([
+  'PullImage',
+  'CreateContainer',
+  'StartContainer',
+  'RunPostStart',
+]);
+
+/**
+ * Something is on its way to run, or an init container runs, or a sidecar that is not up yet, after
+ * which more will be.
+ */
+function isStartingUp({ want, seen, start }: Draft, { id }: SandboxSeen): boolean {
+  if (start.length > 0) return true;
+  if (Object.values(seen.inFlight).some(({ action }) => BRINGS_UP.has(action.type))) return true;
+  return want.pod.spec.initContainers.some(
+    (c) => isRunning(seen, c.name, id) && (roleOfInit(c) === 'init' || !isStarted(seen, c, id)),
+  );
 }
 
 /** Directories, cgroup and volumes; true when all is there. */
@@ -230,10 +215,13 @@ function planContainers(draft: Draft, current: SandboxSeen): void {
       return ensureImagesOfStep(draft, index + 1, current.attempt);
     }
     ensure(draft, container, role, current);
-    if (passed || isRunning(seen, container.name, current.id)) continue;
+    if (passed || isStarted(seen, container, current.id)) continue;
     return ensureImagesOfStep(draft, index + 1, current.attempt);
   }
-  for (const container of containers) ensure(draft, container, 'main', current);
+  for (const container of containers) {
+    ensure(draft, container, 'main', current);
+    if (isStarting(draft, container, current.id)) return;
+  }
 }
 
 /**
@@ -268,6 +256,29 @@ function isRunning(seen: Seen, name: string, sandboxId: string): boolean {
   return found?.state === 'CONTAINER_RUNNING' && found.podSandboxId === sandboxId;
 }
 
+function isStarted(seen: Seen, container: Container, sandboxId: string): boolean {
+  const ledger = seen.ledger.containers[container.name];
+  if (ledger === undefined || !isRunning(seen, container.name, sandboxId)) return false;
+  return isUp(container, ledger);
+}
+
+/** A container with a postStart hook is on its way: those behind it wait, as with the kubelet. */
+function isStarting({ seen, start }: Draft, container: Container, sandboxId: string): boolean {
+  const { name, image, lifecycle } = container;
+  if (lifecycle?.postStart === undefined) return false;
+  const ledger = seen.ledger.containers[name];
+  if (ledger?.kill !== undefined) return false;
+  if (ledger !== undefined && isRunning(seen, name, sandboxId)) {
+    return !hasPostStarted(container, ledger);
+  }
+  const flying = Object.values(seen.inFlight).map(({ action }) => action);
+  return [...start, ...flying].some(
+    ({ type, key }) =>
+      (type === 'PullImage' && key === `image/${image}`) ||
+      ((type === 'CreateContainer' || type === 'StartContainer') && key === `container/${name}`),
+  );
+}
+
 /** Brings one container nearer to running: its image, its creation, its start. */
 function ensure(draft: Draft, container: Container, role: Role, current: SandboxSeen): void {
   const { want, seen, now } = draft;
@@ -297,9 +308,38 @@ function ensure(draft: Draft, container: Container, role: Role, current: Sandbox
       sandboxAttempt: current.attempt,
       epoch: seen.view?.epoch ?? '',
     });
+  } else if (found.state === 'CONTAINER_RUNNING' && found.podSandboxId === current.id) {
+    keep(draft, container, found, ledger);
   } else if (found.state === 'CONTAINER_UNKNOWN') {
     const graceSeconds = want.pod.spec.terminationGracePeriodSeconds;
     stop(draft, found, graceSeconds, 'the runtime lost track of it');
+  }
+}
+
+/** Sees to a container that runs: its hook, or its end if it did something wrong. */
+function keep(
+  draft: Draft,
+  container: Container,
+  found: ContainerSeen,
+  ledger: ContainerLedger,
+): void {
+  const { id, name, attempt } = found;
+  if (ledger.kill !== undefined) {
+    end(draft, found, killMessage(draft.want, container, ledger.kill));
+  } else if (!hasPostStarted(container, ledger)) {
+    propose(draft, { type: 'RunPostStart', key: `container/${name}`, name, id, attempt });
+  }
+}
+
+/** What a readiness probe said lately is stored when a minute is over. */
+function wakeToStoreReady(draft: Draft): void {
+  const { seen, now } = draft;
+  for (const [name, { attempt, is }] of Object.entries(seen.ready)) {
+    const container = seen.ledger.containers[name];
+    const stored = container?.ready;
+    if (stored === undefined || container?.attempt !== attempt || stored.is === is) continue;
+    if (container.outcome !== undefined) continue;
+    wakeAt(draft, now.monoMs + Math.max(0, READY_STORE_MS - sinceMs(stored.at, now)));
   }
 }
 
@@ -330,34 +370,21 @@ function ensureImage(draft: Draft, { image, imagePullPolicy }: Container): strin
   return undefined;
 }
 
-function stop(draft: Draft, container: ContainerSeen, graceSeconds: number, why: string): void {
-  const { id, name } = container;
-  const message = `Stopping container ${name}: ${why}`;
-  const isBegun = propose(draft, {
-    type: 'StopContainer',
-    key: `container/${name}`,
-    name,
-    id,
-    graceSeconds,
-    message,
-  });
-  // By then the signal is sent, and what is left of the grace is stored.
-  if (isBegun && draft.seen.ledger.ending !== undefined) {
-    wakeAt(draft, draft.now.monoMs + SIGNAL_SENT_MS);
-  }
-}
-
 // ---- end ----
 
-const MIN_GRACE_SECONDS = 2;
+/** What an ending pod does not wait for. */
+const GIVEN_UP: ReadonlySet<Action['type']> = new Set([
+  'PullImage',
+  'RunPodSandbox',
+  'RunPostStart',
+]);
 
 function planEnd(draft: Draft): void {
   const { seen } = draft;
   for (const { action } of Object.values(seen.inFlight)) {
-    if (action.type === 'PullImage' || action.type === 'RunPodSandbox') {
-      draft.cancel.push(action.key);
-    }
+    if (GIVEN_UP.has(action.type)) draft.cancel.push(action.key);
   }
+  attendHooks(draft);
   if (!isFresh(seen)) {
     shortenStops(draft);
     propose(draft, { type: 'Look', key: 'look' });
@@ -388,70 +415,6 @@ function planEnd(draft: Draft): void {
     return;
   }
   draft.done = Object.keys(seen.inFlight).length === 0;
-}
-
-/**
- * Seconds of grace that a container gets now. Those that are stopped together each have the pod's
- * whole grace from their first signal on; sidecars share what the others left of it. It is never
- * none unless asked for.
- */
-function graceSecondsOf({ want, seen, now }: Draft, name: string): number {
-  const { ending, containers } = seen.ledger;
-  if (ending === undefined) return MIN_GRACE_SECONDS;
-  const own = containers[name]?.stopping;
-  let passedMs = own === undefined ? 0 : sinceMs(own, now);
-  if (roleOf(want, name) === 'sidecar') {
-    const endingMs = sinceMs(ending.since, now);
-    for (const { stopping } of Object.values(containers)) {
-      if (stopping === undefined) continue;
-      passedMs = Math.max(passedMs, Math.min(sinceMs(stopping, now), endingMs));
-    }
-  }
-  const left = Math.ceil(ending.graceSeconds - passedMs / 1000);
-  return Math.max(left, Math.min(MIN_GRACE_SECONDS, ending.graceSeconds));
-}
-
-/**
- * Stops what is alive: main and init containers together, then the sidecars one by one from the
- * last to the first. True while something is alive.
- */
-function stopContainers(draft: Draft): boolean {
-  const { want, seen } = draft;
-  const alive = (seen.view?.containers ?? []).filter(isAlive);
-  if (alive.length === 0) return false;
-  shortenStops(draft);
-  const why = seen.ledger.ending?.reason ?? 'its pod is ending';
-  const first = alive.filter((c) => roleOf(want, c.name) !== 'sidecar');
-  if (first.length > 0) {
-    for (const c of first) stop(draft, c, graceSecondsOf(draft, c.name), why);
-    return true;
-  }
-  // What is being started is not seen yet, and sidecars outlive it.
-  if (isBusy(draft, 'StartContainer')) return true;
-  for (const { name } of want.pod.spec.initContainers.toReversed()) {
-    const sidecars = alive.filter((c) => c.name === name);
-    for (const c of sidecars) stop(draft, c, graceSecondsOf(draft, c.name), why);
-    if (sidecars.length > 0) return true;
-  }
-  return true;
-}
-
-const GRACE_SLACK_MS = 1500;
-
-/** Sees to stops on their way: gives up those whose grace is longer than what is left, so that a shorter one can follow. */
-function shortenStops(draft: Draft): void {
-  const { seen, now } = draft;
-  if (seen.ledger.ending === undefined) return;
-  for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
-    if (action.type !== 'StopContainer') continue;
-    const allowedMs = graceSecondsOf(draft, action.name) * 1000;
-    const container = seen.ledger.containers[action.name];
-    if (container !== undefined && awaitsSignal(container)) {
-      wakeAt(draft, sinceMonoMs + SIGNAL_SENT_MS);
-    }
-    const leftMs = sinceMonoMs + action.graceSeconds * 1000 - now.monoMs;
-    if (leftMs > allowedMs + GRACE_SLACK_MS) draft.cancel.push(action.key);
-  }
 }
 
 function stopSandboxes(draft: Draft): boolean {

@@ -5,6 +5,7 @@ import { sinceMs } from '../base/clock.ts';
 import type { Fault } from '../base/failure.ts';
 import { FAILURES, invariant } from '../base/failure.ts';
 import { REASON } from '../kube/reason.ts';
+import { containerOf } from './health.ts';
 import type {
   Action,
   ActionResult,
@@ -20,6 +21,7 @@ import type {
   View,
   Want,
 } from './model.ts';
+import { noteReady, postStartEnded, preStopEnded, probed } from './probed.ts';
 import {
   SIGNAL_SENT_MS,
   awaitsSignal,
@@ -29,8 +31,13 @@ import {
   isFresh,
   newestOf,
   nextBackoff,
+  ofAttempt,
   policyOf,
   roleOf,
+  stampAt,
+  withContainer,
+  withLedger,
+  without,
 } from './seen.ts';
 import type { Role } from './seen.ts';
 import { settle } from './settle.ts';
@@ -38,7 +45,7 @@ import { settle } from './settle.ts';
 /** Folds one event into what is seen. */
 export function reduce(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
   const settled = settle(want, absorb(want, apply(want, seen, event, now), now), now);
-  const next = noteStops(settled, now);
+  const next = noteReady(noteStops(settled, now), seen.ledger, now);
   return next.ledger === seen.ledger && !isActiveDue(want, next, now)
     ? next
     : withActive(want, next, now);
@@ -64,6 +71,8 @@ function apply(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
       return actionStarted(want, seen, event.action, now);
     case 'ActionEnded':
       return actionEnded(seen, event.action, event.seq, event.result, now);
+    case 'Probed':
+      return probed(seen, event, now);
     case 'Admitted': {
       const free = withOptional(seen, 'waitFor', undefined);
       return free.ledger.admitted === true
@@ -98,15 +107,6 @@ function withOptional<K extends 'waitFor' | 'hold'>(
   if (seen[key] === undefined) return seen;
   const { [key]: _, ...rest } = seen;
   return rest as Seen;
-}
-
-function withLedger(seen: Seen, ledger: Ledger): Seen {
-  return { ...seen, ledger };
-}
-
-function withContainer(ledger: Ledger, name: string, container: ContainerLedger): Ledger {
-  if (ledger.containers[name] === container) return ledger;
-  return { ...ledger, containers: { ...ledger.containers, [name]: container } };
 }
 
 function withoutTransient(retries: Seen['retries']): Seen['retries'] {
@@ -145,9 +145,7 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
         creationOf(ledger, action, roleOf(want, action.name), now),
       );
       // Each start ensures its image anew, as the pull policy and image removal demand.
-      const image = [...want.pod.spec.initContainers, ...want.pod.spec.containers].find(
-        (c) => c.name === action.name,
-      )?.image;
+      const image = containerOf(want, action.name)?.image;
       return withLedger({ ...next, images: without(seen.images, image) }, created);
     }
     case 'StartContainer': {
@@ -190,12 +188,6 @@ function creationOf(
   };
 }
 
-function without<T>(record: Readonly<Record<string, T>>, key: string | undefined) {
-  if (key === undefined || record[key] === undefined) return record;
-  const { [key]: _, ...rest } = record;
-  return rest;
-}
-
 function actionEnded(
   seen: Seen,
   action: Action,
@@ -214,6 +206,11 @@ function actionEnded(
   if (action.type === 'PullImage') {
     const image = imageAfter(seen.images[action.image], result, now);
     return { ...next, images: { ...seen.images, [action.image]: image } };
+  }
+  if (action.type === 'RunPreStop') return preStopEnded(next, action, flying.sinceMonoMs, now);
+  if (action.type === 'RunPostStart') {
+    const after = postStartEnded(next, action, result);
+    if (after !== undefined) return after;
   }
   if (!result.ok) {
     const most = action.type === 'Look' ? MAX_LOOK_RETRY_MS : MAX_RETRY_MS;
@@ -253,23 +250,29 @@ const IN_RUNTIME: ReadonlySet<Action['type']> = new Set([
  */
 function noteStops(seen: Seen, now: Now): Seen {
   let { ledger } = seen;
-  if (ledger.ending === undefined) return seen;
   for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
-    const passedMs = now.monoMs - sinceMonoMs;
-    if (action.type !== 'StopContainer' || passedMs < SIGNAL_SENT_MS) continue;
+    const isStop = action.type === 'StopContainer' || action.type === 'RunPreStop';
+    if (!isStop || now.monoMs - sinceMonoMs < SIGNAL_SENT_MS) continue;
     const container = ledger.containers[action.name];
     if (container === undefined || !awaitsSignal(container)) continue;
-    const stopping = { ...now, monoMs: sinceMonoMs, wallMs: now.wallMs - passedMs };
+    const isKill =
+      container.kill !== undefined &&
+      ofAttempt(seen, action.name, container.attempt)?.id === action.id;
+    if (ledger.ending === undefined && !isKill) continue;
+    const stopping = stampAt(sinceMonoMs, now);
     ledger = withContainer(ledger, action.name, { ...container, stopping });
   }
   return ledger === seen.ledger ? seen : withLedger(seen, ledger);
 }
 
-/** A stop that failed may never have sent its signal: the process keeps its whole grace. */
+/**
+ * A stop that failed may never have sent its signal: the process keeps its whole grace, unless its
+ * preStop hook was there to tell it.
+ */
 function graceAnew(seen: Seen, action: Action, fault: Fault): Seen {
   if (action.type !== 'StopContainer' || fault.code === 'Cancelled') return seen;
   const container = seen.ledger.containers[action.name];
-  if (container?.stopping === undefined) return seen;
+  if (container?.stopping === undefined || container.preStop === 'done') return seen;
   const { stopping: _, ...rest } = container;
   return withLedger(seen, withContainer(seen.ledger, action.name, rest));
 }
@@ -349,6 +352,7 @@ function absorbContainer(
   now: Now,
 ): Ledger {
   const newest = newestOf(seen, name);
+  const spec = containerOf(want, name);
   let container = ledger.containers[name];
   // The runtime knows of a later attempt than the ledger: the ledger was lost or is a backup.
   if (newest !== undefined && newest.attempt > (container?.attempt ?? -1)) {
@@ -357,6 +361,8 @@ function absorbContainer(
       sandboxAttempt: sandboxAttemptOf(view, newest) ?? ledger.sandboxAttempt,
       ...(container?.outcome === undefined ? {} : { lastOutcome: container.outcome }),
       ...(container?.backoff === undefined ? {} : { backoff: container.backoff }),
+      // To run a hook again could end what runs well.
+      ...(spec?.lifecycle?.postStart === undefined ? {} : { postStart: 'done' }),
     };
   }
   if (container === undefined) return ledger;

@@ -9,6 +9,7 @@ import type {
   Outcome,
   SandboxSeen,
   Seen,
+  Stamp,
   Want,
 } from './model.ts';
 
@@ -125,6 +126,9 @@ export function activeStoreMs(deadlineSeconds: number): number {
   return Math.max(60_000, (deadlineSeconds * 1000) / 20);
 }
 
+/** What a readiness probe says is stored no more often than this. */
+export const READY_STORE_MS = 60_000;
+
 /** A stop that has been in flight this long has reached the process. */
 export const SIGNAL_SENT_MS = 1000;
 
@@ -162,4 +166,24 @@ export function nextBackoff(container: ContainerLedger, now: Now): ContainerLedg
   const expired = backoff === undefined || ranLong(container);
   const delayMs = expired ? FIRST_BACKOFF_MS : Math.min(2 * backoff.delayMs, MAX_BACKOFF_MS);
   return { delayMs, at: now };
+}
+
+export function withLedger(seen: Seen, ledger: Ledger): Seen {
+  return { ...seen, ledger };
+}
+
+export function withContainer(ledger: Ledger, name: string, container: ContainerLedger): Ledger {
+  if (ledger.containers[name] === container) return ledger;
+  return { ...ledger, containers: { ...ledger.containers, [name]: container } };
+}
+
+export function without<T>(record: Readonly<Record<string, T>>, key: string | undefined) {
+  if (key === undefined || record[key] === undefined) return record;
+  const { [key]: _, ...rest } = record;
+  return rest;
+}
+
+/** A moment of this boot. */
+export function stampAt(monoMs: number, now: Now): Stamp {
+  return { ...now, monoMs, wallMs: now.wallMs - (now.monoMs - monoMs) };
 }

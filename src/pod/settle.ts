@@ -1,7 +1,15 @@
 /** Decides whether a pod begins to end, and whether it has ended. Part of `reduce`. */
 import { REASON } from '../kube/reason.ts';
 import type { Ending, Ledger, Now, Seen, Terminal, Want } from './model.ts';
-import { activeMs, initWasPassed, isAlive, isFresh, policyOf, restarts } from './seen.ts';
+import {
+  activeMs,
+  initWasPassed,
+  isAlive,
+  isFresh,
+  policyOf,
+  restarts,
+  withLedger,
+} from './seen.ts';
 
 /** Decides whether the pod begins to end, and whether it has ended. */
 export function settle(want: Want, seen: Seen, now: Now): Seen {
@@ -93,8 +101,4 @@ function terminalOf(want: Want, ledger: Ledger, ending: Ending, now: Now): Termi
     };
   }
   return { phase: 'Failed', at: now };
-}
-
-function withLedger(seen: Seen, ledger: Ledger): Seen {
-  return { ...seen, ledger };
 }

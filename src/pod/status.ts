@@ -11,6 +11,7 @@ import type {
 import { LIMITS } from '../base/limits.ts';
 import { qosClass } from '../kube/qos.ts';
 import { REASON } from '../kube/reason.ts';
+import { hasPostStarted, isUp, lastReady } from './health.ts';
 import type { Now, Outcome, Seen, Want } from './model.ts';
 import { rfc3339, rfc3339OfMs } from './reduce.ts';
 import {
@@ -64,7 +65,10 @@ export function statusOf(
   const former = ledger.terminal === undefined ? [] : (before?.podIPs ?? []);
   const podIPs = sandbox === undefined ? former : ips.filter(Boolean).map((ip) => ({ ip }));
   const conditions = conditionsOf(
-    { initialized, phase, sandboxReady: sandbox !== undefined },
+    {
+      ...{ initialized, phase, sandboxReady: sandbox !== undefined },
+      readyWallMs: before === undefined ? readySinceMs(want, seen) : undefined,
+    },
     [
       ...initContainerStatuses.filter((_, i) => isSidecar(spec.initContainers[i])),
       ...containerStatuses,
@@ -119,7 +123,12 @@ function containerStatus(
   const { name, image } = container;
   const ledger = seen.ledger.containers[name];
   const found = ledger === undefined ? undefined : ofAttempt(seen, name, ledger.attempt);
-  const running = found?.state === 'CONTAINER_RUNNING' && ledger?.outcome === undefined;
+  // Until its postStart hook has ended a container counts as being created.
+  const running =
+    found?.state === 'CONTAINER_RUNNING' &&
+    ledger?.outcome === undefined &&
+    (ledger === undefined || hasPostStarted(container, ledger));
+  const started = running && (ledger === undefined || isUp(container, ledger));
   const last = ledger?.lastOutcome && { terminated: terminated(ledger.lastOutcome) };
   const outcome = ledger?.outcome;
   const state: ContainerState = running
@@ -140,8 +149,8 @@ function containerStatus(
     image,
     imageID: found?.imageRef ?? outcome?.imageRef ?? '',
     ...(id !== undefined && { containerID: `containerd://${id}` }),
-    ready: running || done,
-    started: running,
+    ready: done || (started && isReady(seen, container)),
+    started,
     restartCount: ledger?.attempt ?? 0,
     state,
     lastState,
@@ -168,6 +177,26 @@ function firstBytes(text: string, maxBytes: number): string {
   if (text.length * 3 <= maxBytes) return text;
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(maxBytes));
   return text.slice(0, read);
+}
+
+function isReady(seen: Seen, { name, readinessProbe }: Container): boolean {
+  return readinessProbe === undefined || lastReady(seen, name)?.is === true;
+}
+
+/** When the last of a pod's containers became ready; undefined while one is not. */
+function readySinceMs(want: Want, seen: Seen): number | undefined {
+  let sinceWallMs = 0;
+  const { initContainers, containers } = want.pod.spec;
+  for (const container of [...initContainers.filter(isSidecar), ...containers]) {
+    const { name, readinessProbe } = container;
+    const attempt = seen.ledger.containers[name]?.attempt;
+    const found = attempt === undefined ? undefined : ofAttempt(seen, name, attempt);
+    const startedMs = found === undefined ? undefined : Number(found.startedAt / 1_000_000n);
+    const readyMs = readinessProbe === undefined ? startedMs : lastReady(seen, name)?.at.wallMs;
+    if (readyMs === undefined) return undefined;
+    sinceWallMs = Math.max(sinceWallMs, readyMs);
+  }
+  return sinceWallMs;
 }
 
 /** Whether an ended container is shown as waiting for its next start. */
@@ -236,6 +265,10 @@ function waitingOf(want: Want, seen: Seen, container: Container, role: Role, now
       };
     }
   }
+  if (ledger?.kill?.cause === 'postStart') {
+    const { message } = ledger.kill;
+    return { reason: REASON.postStartHookError, ...(message !== undefined && { message }) };
+  }
   const retry = seen.retries[`container/${name}`];
   if (retry !== undefined) {
     return {
@@ -260,6 +293,8 @@ type Facts = {
   readonly initialized: boolean;
   readonly phase: PodPhase;
   readonly sandboxReady: boolean;
+  /** Since when the pod has been ready, if that is known from what was stored. */
+  readonly readyWallMs: number | undefined;
 };
 
 function conditionsOf(
@@ -291,12 +326,14 @@ function conditionsOf(
     condition('ContainersReady', ready, why),
     condition('PodScheduled', true),
   ];
+  const isSince = ({ type, status }: PodCondition) =>
+    facts.readyWallMs !== undefined && status === 'True' && type.endsWith('Ready');
   return all.map((next) => {
     const old = before?.conditions.find((c) => c.type === next.type);
     const lastTransitionTime =
       old?.status === next.status && old.lastTransitionTime !== undefined
         ? old.lastTransitionTime
-        : rfc3339OfMs(now.wallMs);
+        : rfc3339OfMs(isSince(next) ? facts.readyWallMs! : now.wallMs);
     return { ...next, lastTransitionTime };
   });
 }

@@ -86,3 +86,14 @@ test('containers of others are none of our business', () => {
     [],
   );
 });
+
+test('the preStop hook of an orphan is known from its container', () => {
+  const annotations = {
+    'io.kubernetes.container.preStopHandler': '{"exec":{"command":["bye"]}}',
+  };
+  const all = everything({ sandboxes: [sandbox], containers: [{ ...container, annotations }] });
+  const [want] = orphansOf(all, () => false, clock);
+  assert.deepEqual(want?.pod.spec.containers[0]?.lifecycle, {
+    preStop: { kind: 'exec', command: ['bye'] },
+  });
+});

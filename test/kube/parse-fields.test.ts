@@ -33,6 +33,16 @@ const KUBERNETES: Record<keyof typeof FIELDS, string> = {
     readinessProbe resizePolicy resources restartPolicy restartPolicyRules securityContext
     startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty volumeDevices
     volumeMounts workingDir`,
+  Probe: `exec failureThreshold grpc httpGet initialDelaySeconds periodSeconds successThreshold
+    tcpSocket terminationGracePeriodSeconds timeoutSeconds`,
+  Lifecycle: 'postStart preStop stopSignal',
+  LifecycleHandler: 'exec httpGet sleep tcpSocket',
+  ExecAction: 'command',
+  HTTPGetAction: 'host httpHeaders path port scheme',
+  HTTPHeader: 'name value',
+  TCPSocketAction: 'host port',
+  GRPCAction: 'port service',
+  SleepAction: 'seconds',
   EnvVar: 'name value valueFrom',
   EnvVarSource: 'configMapKeyRef fieldRef fileKeyRef resourceFieldRef secretKeyRef',
   EnvFromSource: 'configMapRef prefix secretRef',

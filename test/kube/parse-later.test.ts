@@ -57,10 +57,7 @@ const LATER: readonly [string, string, string][] = [
     'volumes: [{name: v, emptyDir: {medium: HugePages}}]',
     'spec.volumes[0].emptyDir.medium',
   ],
-  ['container', 'livenessProbe: {tcpSocket: {port: 1}}', 'spec.containers[0].livenessProbe'],
-  ['container', 'readinessProbe: {tcpSocket: {port: 1}}', 'spec.containers[0].readinessProbe'],
-  ['container', 'startupProbe: {tcpSocket: {port: 1}}', 'spec.containers[0].startupProbe'],
-  ['container', 'lifecycle: {preStop: {sleep: {seconds: 1}}}', 'spec.containers[0].lifecycle'],
+  ['container', 'lifecycle: {stopSignal: SIGUSR1}', 'spec.containers[0].lifecycle.stopSignal'],
   [
     'container',
     'env: [{name: A, valueFrom: {fileKeyRef: {key: x}}}]',

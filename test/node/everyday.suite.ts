@@ -18,6 +18,7 @@ import { killCases } from './cases/kills.ts';
 import { lifeCases } from './cases/life.ts';
 import { mainJobCases } from './cases/main-job.ts';
 import { otherDriverCases } from './cases/other-driver.ts';
+import { probeCases } from './cases/probes.ts';
 import { storageCases } from './cases/storage.ts';
 
 /** A campaign takes its time: LIMPET_KILLS=50 and the like. */
@@ -28,6 +29,7 @@ const everywhere: Cases = {
   ...mainJobCases,
   ...contentCases,
   ...lifeCases,
+  ...probeCases,
   ...badInputCases,
   ...killCases,
 };

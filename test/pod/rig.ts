@@ -5,18 +5,29 @@
  */
 import type { FailureCode } from '../../src/base/failure.ts';
 import type { Pod } from '../../src/kube/pod.ts';
-import type { Action, ActionResult, Now, PodEvent, Seen, Want } from '../../src/pod/model.ts';
+import type {
+  Action,
+  ActionResult,
+  Now,
+  PodEvent,
+  ProbeName,
+  Seen,
+  Want,
+} from '../../src/pod/model.ts';
 import { firstSeen } from '../../src/pod/model.ts';
 import { plan } from '../../src/pod/plan.ts';
 import { reduce } from '../../src/pod/reduce.ts';
 import type { Behaviour } from '../sim/pods.ts';
+import { WELL } from '../sim/pods.ts';
+import type { Process } from '../sim/process.ts';
 import type { Entry } from '../sim/queue.ts';
 import { callOff, Queue } from '../sim/queue.ts';
-import type { Process, Stopping } from '../sim/world.ts';
+import type { Stopping } from '../sim/world.ts';
 import { failed, World } from '../sim/world.ts';
 
 const SERVICE: Behaviour = {
   ...{ kind: 'service', minRunMs: 0, maxRunMs: 0, exitCodes: [0], ignoresTerm: false, termMs: 0 },
+  health: WELL,
 };
 const START_WALL_MS = Date.UTC(2026, 0, 1);
 
@@ -106,6 +117,11 @@ export class Rig {
 
   post(event: PodEvent): void {
     this.#post(event);
+  }
+
+  /** A probe of the container that runs has said this often enough. */
+  probed(name: string, probe: ProbeName, result: 'success' | 'failure'): void {
+    this.#post({ type: 'Probed', name, id: this.process(name).containerId, probe, result });
   }
 
   delete(graceSeconds: number): void {
@@ -257,6 +273,11 @@ export class Rig {
       this.#stops.set(action.key, stopping);
       return;
     }
+    if (action.type === 'RunPostStart' || action.type === 'RunPreStop') {
+      const { ms, result } = this.world.hook(action.id, action.type);
+      if (ms !== Infinity) this.#later(ms, () => this.#end(action, result));
+      return;
+    }
     this.#later(0, () => this.#end(action, this.#happen(action)));
   }
 
@@ -326,6 +347,8 @@ export class Rig {
         return `${action.type} ${sandboxes.get(action.id)?.attempt}`;
       case 'CreateContainer':
       case 'StartContainer':
+      case 'RunPostStart':
+      case 'RunPreStop':
         return `${action.type} ${action.name}#${action.attempt}`;
       case 'StopContainer':
         return `StopContainer ${action.name}#${containers.get(action.id)?.attempt} ${action.graceSeconds}s`;

@@ -13,6 +13,7 @@ import { describeEvent } from './describe.ts';
 import type { Disk } from './disk.ts';
 import type { Effect, Fate } from './effects.ts';
 import { Effects } from './effects.ts';
+import { Probing } from './probing.ts';
 import type { Entry } from './queue.ts';
 import { callOff } from './queue.ts';
 import type { World } from './world.ts';
@@ -84,10 +85,12 @@ export class Agent {
   #isRuntimeAway = false;
   readonly #ports: AgentPorts;
   readonly #effects: Effects;
+  readonly #probing: Probing;
 
   constructor(ports: AgentPorts) {
     this.#ports = ports;
     this.#effects = new Effects(ports, (uid, event) => this.#post(uid, event));
+    this.#probing = new Probing(ports, (uid, event) => this.#post(uid, event));
     this.#isRuntimeAway = !ports.world.isUp;
     for (const want of ports.disk.desired.values()) this.#take(want);
     this.#later(RELIST_MS, () => this.#relist());
@@ -129,6 +132,7 @@ export class Agent {
   die(mayHappen: boolean): void {
     this.isDead = true;
     this.#effects.abandon(this.workers.values(), mayHappen);
+    this.#probing.abandon();
   }
 
   #later(inMs: number, run: () => void): Entry {
@@ -190,7 +194,7 @@ export class Agent {
 
   #post(uid: string, event: PodEvent): void {
     const worker = this.workers.get(uid);
-    if (worker === undefined) return;
+    if (worker === undefined || this.isDead) return;
     worker.mailbox.push(event);
     worker.turn ??= this.#later(0, () => this.#turn(worker));
   }
@@ -226,6 +230,7 @@ export class Agent {
         boundary();
       }
     }
+    this.#probing.follow(worker);
     for (const key of plan.cancel) this.#effects.cancel(worker, key);
     if (plan.done) return this.#forget(worker);
     if (plan.wakeAtMonoMs === undefined) return;
@@ -291,6 +296,7 @@ export class Agent {
 function mayGoAhead(want: Want, action: Action): boolean {
   switch (action.type) {
     case 'Look':
+    case 'RunPreStop':
     case 'StopContainer':
     case 'StopPodSandbox':
     case 'TearDownVolume':

@@ -55,6 +55,8 @@ const DURATION_MS: Record<Action['type'], readonly [low: number, high: number]> 
   CreateContainer: [30, 300],
   StartContainer: [30, 300],
   StopContainer: [1, 20],
+  RunPostStart: [1, 20],
+  RunPreStop: [1, 20],
   RemoveContainer: [20, 100],
 };
 const IN_PROCESS: ReadonlySet<Action['type']> = new Set([
@@ -64,6 +66,8 @@ const IN_PROCESS: ReadonlySet<Action['type']> = new Set([
   'TearDownVolume',
 ]);
 const DEADLINE_MS = 10_000;
+/** Answers that don't tell whether a hook was run. */
+const IN_DOUBT: ReadonlySet<string> = new Set(['Cancelled', 'Unavailable', 'NoSpace']);
 
 export class Effects {
   /** The number of the last look that has begun. */
@@ -121,6 +125,9 @@ export class Effects {
     effect.isTwice = lot === 'twice';
     if (action.type === 'Look') return this.#look(worker, effect, lot, ms);
     if (action.type === 'StopContainer') return this.#stop(worker, effect, action, lot, ms);
+    if (action.type === 'RunPostStart' || action.type === 'RunPreStop') {
+      return this.#hook(worker, effect, action, lot, ms);
+    }
     const end = (inMs: number, result: ActionResult) =>
       this.#later(inMs, () => this.#end(worker, effect, result));
     const broken = failed('Unknown', `${lot}`);
@@ -218,6 +225,40 @@ export class Effects {
     });
   }
 
+  #hook(
+    worker: Worker,
+    effect: Effect,
+    { id, type }: Action & { type: 'RunPostStart' | 'RunPreStop' },
+    lot: Fate,
+    ms: number,
+  ): void {
+    const { world, nowMs } = this.#ports;
+    const process = world.processOf(id);
+    if (process !== undefined && type === 'RunPreStop') process.preStopMs ??= nowMs();
+    const end = (result: ActionResult) => {
+      if (type === 'RunPostStart' && process !== undefined && !effect.isAnswered) {
+        if (result.ok) process.hasPostStarted = true;
+        else if (!IN_DOUBT.has(result.fault.code)) process.mayBeKilled = true;
+      }
+      this.#end(worker, effect, result);
+    };
+    if (lot === 'lost' || lot === 'answer lost') {
+      const none = failed('DeadlineExceeded', 'no answer');
+      return void this.#later(DEADLINE_MS, () => end(none));
+    }
+    this.#later(ms, () => {
+      if (effect.isCancelled) return;
+      if (lot === 'fails' || lot === 'half-written') return end(failed('Unknown', lot));
+      if (!world.isUp) return end(failed('Unavailable', 'the runtime does not answer'));
+      const hook = world.hook(id, type);
+      if (hook.ms === Infinity) return;
+      this.#later(hook.ms, () => {
+        if (world.epoch !== effect.epoch) end(failed('Unavailable', 'the runtime went away'));
+        else end(lot === 'happens and fails' ? failed('Unknown', lot) : hook.result);
+      });
+    });
+  }
+
   cancel(worker: Worker, key: string): void {
     const { random, nowMs, trace } = this.#ports;
     const effect = worker.effects.get(key);
@@ -293,6 +334,8 @@ export class Effects {
         return world.removeContainer(action.id);
       case 'Look':
       case 'StopContainer':
+      case 'RunPostStart':
+      case 'RunPreStop':
         return { ok: true };
     }
   }

@@ -1,7 +1,8 @@
 /** What the pod specification says, worked out once more and apart from the core. */
-import type { RestartPolicy } from '../../src/kube/pod.ts';
+import type { Container, Probe, RestartPolicy } from '../../src/kube/pod.ts';
 import type { ActionType, Ledger, Seen, Stamp, Want } from '../../src/pod/model.ts';
 import type { History } from './history.ts';
+import type { Process } from './process.ts';
 import { Violation } from './violation.ts';
 
 /** Actions that bring something up. */
@@ -24,28 +25,6 @@ export function endingGraceMsOf({ want, deletionGraceMs }: History, ledger?: Led
   return Math.min(specMs, deletionGraceMs);
 }
 
-/** Whether a pod has a reason to end as its ledger says. */
-export function mayEnd(
-  { want }: History,
-  { ending, active }: Ledger,
-  isRunning: boolean,
-  isRefused: boolean,
-): boolean {
-  const { activeDeadlineSeconds } = want.pod.spec;
-  switch (ending?.cause) {
-    case 'deleted':
-      return want.deletion !== undefined;
-    case 'rejected':
-      return isRefused;
-    case 'completed':
-      return !isRunning;
-    case 'deadline':
-      return (active?.ms ?? 0) >= (activeDeadlineSeconds ?? Infinity) * 1000;
-    case undefined:
-      return false;
-  }
-}
-
 /** A pod has succeeded if the last run of each of its containers did; throws if it has not. */
 export function hasSucceeded(history: History, uid: string): void {
   const { want, starts, isLedgerLost, evidenceLost } = history;
@@ -55,6 +34,23 @@ export function hasSucceeded(history: History, uid: string): void {
     if (exitCode === 0 || (isLedgerLost && evidenceLost.has(name))) continue;
     throw new Violation('phase', uid, `Succeeded, but ${name} ended with ${exitCode}`);
   }
+}
+
+/** The shortest and the longest grace of a container that is stopped because of a probe or a hook. */
+export function killGracesMsOf(want: Want, name: string): { min: number; max: number } {
+  const { containers, initContainers } = want.pod.spec;
+  const container = [...initContainers, ...containers].find((c) => c.name === name);
+  const of = (probe: Probe | undefined) =>
+    probe?.terminationGracePeriodSeconds ?? want.pod.spec.terminationGracePeriodSeconds;
+  const all = [of(container?.startupProbe), of(container?.livenessProbe)];
+  if (container?.lifecycle?.postStart !== undefined) all.push(of(undefined));
+  return { min: 1000 * Math.min(...all), max: 1000 * Math.max(...all) };
+}
+
+/** What stands behind a sidecar may start after this run of it: its hook and startup probe are over. */
+export function isPast({ startupProbe, lifecycle }: Container, process: Process): boolean {
+  if (lifecycle?.postStart !== undefined && process.hasPostStarted !== true) return false;
+  return startupProbe === undefined || process.hasStarted === true;
 }
 
 export function roleIn(want: Want, name: string): 'init' | 'sidecar' | 'main' | undefined {
@@ -85,7 +81,29 @@ export function isResting(want: Want, seen: Seen): boolean {
   const isInit = want.pod.spec.initContainers.some(
     (c) => c.restartPolicy !== 'Always' && isRunning(seen, c.name),
   );
-  return isInit || isSettled(want, seen);
+  return isInit || isAsked(want, seen) || isSettled(want, seen);
+}
+
+/** A container that runs waits for its startup probe to say something. */
+function isAsked({ pod }: Want, seen: Seen): boolean {
+  return [...pod.spec.initContainers, ...pod.spec.containers].some(({ name, startupProbe }) => {
+    const ledger = seen.ledger.containers[name];
+    const isOpen = ledger?.started === undefined && ledger?.kill === undefined;
+    return startupProbe !== undefined && isOpen && isRunning(seen, name);
+  });
+}
+
+/** It runs, its hook and its startup probe are behind it, and it is ready. */
+export function isWell(seen: Seen, container: Container): boolean {
+  const { name, startupProbe, readinessProbe, lifecycle } = container;
+  const ledger = seen.ledger.containers[name];
+  return (
+    isRunning(seen, name) &&
+    ledger?.kill === undefined &&
+    (lifecycle?.postStart === undefined || ledger?.postStart === 'done') &&
+    (startupProbe === undefined || ledger?.started === true) &&
+    (readinessProbe === undefined || (seen.ready[name] ?? ledger?.ready)?.is === true)
+  );
 }
 
 function isRunning({ view }: Seen, name: string): boolean {
@@ -98,7 +116,7 @@ function isRunning({ view }: Seen, name: string): boolean {
 }
 
 /** Everything that should run does, and what does not run has ended for good. */
-export function isSettled(want: Want, seen: Seen): boolean {
+export function isSettled(want: Want, seen: Seen, isGood = isRunningOne): boolean {
   const { initContainers, containers } = want.pod.spec;
   const isFinal = (name: string) => {
     const outcome = seen.ledger.containers[name]?.outcome;
@@ -108,7 +126,11 @@ export function isSettled(want: Want, seen: Seen): boolean {
   };
   const sidecars = initContainers.filter((c) => c.restartPolicy === 'Always');
   return (
-    containers.every((c) => isRunning(seen, c.name) || isFinal(c.name)) &&
-    sidecars.every((c) => isRunning(seen, c.name))
+    containers.every((c) => isGood(seen, c) || isFinal(c.name)) &&
+    sidecars.every((c) => isGood(seen, c))
   );
+}
+
+function isRunningOne(seen: Seen, { name }: Container): boolean {
+  return isRunning(seen, name);
 }

@@ -1,6 +1,6 @@
 /** What the invariants remember of one pod, beside the agent. */
 import type { Want } from '../../src/pod/model.ts';
-import type { Process } from './world.ts';
+import type { Process } from './process.ts';
 
 export type History = {
   want: Want;

@@ -10,8 +10,9 @@ import {
   endingGraceMsOf,
   graceMsOf,
   hasSucceeded,
+  isPast,
   isResting,
-  mayEnd,
+  killGracesMsOf,
   policyIn,
   roleIn,
   stampsOf,
@@ -19,8 +20,10 @@ import {
 } from './expected.ts';
 import type { History } from './history.ts';
 import { countMinute, newHistory } from './history.ts';
+import { STOPS, hookFirst, mayEnd, onlyStrays, sidecarsLast } from './stops.ts';
+import type { Process } from './process.ts';
 import { Violation } from './violation.ts';
-import type { Blow, Process, World } from './world.ts';
+import type { Blow, World } from './world.ts';
 
 export type InvariantPorts = {
   readonly world: World;
@@ -41,6 +44,7 @@ const SLACK_MS = 1100;
 const LATE_MS = 6000;
 /** How long after the end of the agent the runtime may still do what that had asked for. */
 const LATE_EFFECT_MS = 3000;
+const MAX_CONTAINERS = 6;
 /** Effects of a pod in a minute: five containers that change their sandbox twice begin 150. */
 export const MAX_BEGUN_PER_MINUTE = 180;
 export const MAX_TURNS_PER_MINUTE = 400;
@@ -90,34 +94,44 @@ export class Invariants {
 
   blow(process: Process, blow: Blow, worker: Worker | undefined): void {
     const { uid, name } = process;
+    const { world } = this.#ports;
     const history = this.#of(uid);
     if (process.late || history.isForgotten) return;
     // What was asked for by an agent that died may still come; without its ledger nobody knows of it.
     const isLate = this.#ports.nowMs() <= this.#agentMs + LATE_EFFECT_MS;
     if (history.isLedgerLost && isLate && blow.by === 'RemoveContainer') return;
     const isEnding = worker?.seen.ledger.ending !== undefined;
-    if (!isEnding) this.#onlyStrays(history, process, blow, worker);
+    const isKilled = !isEnding && worker?.seen.ledger.containers[name]?.kill !== undefined;
+    if (!isEnding) onlyStrays(world, history, process, blow, worker);
     // The stop of a stray that was on its way before the pod began to end can't be called back.
     const isOfStray = !isEnding || history.stops.get(process.containerId) === false;
     if (isOfStray && process.termMs === undefined) history.strays.add(process.containerId);
+    const isStray = !isEnding || history.strays.has(process.containerId);
+    const grace = isKilled
+      ? killGracesMsOf(history.want, name).max
+      : isStray
+        ? graceMsOf(history.want)
+        : endingGraceMsOf(history, worker?.seen.ledger);
     if (blow.signal === 'TERM') {
-      if (!isOfStray) this.#sidecarsLast(history, process);
+      if (!isOfStray) sidecarsLast(world, history, process);
+      if (!isOfStray) hookFirst(world, history, process, grace);
+      // A hook that hangs does not hold up the end.
+      if (!isStray || isKilled) this.#notTooLate(history, process, grace);
       return;
     }
-    const sinceMs = this.#ports.nowMs() - (process.termMs ?? this.#ports.nowMs());
-    const isStray = !isEnding || history.strays.has(process.containerId);
-    const grace = isStray ? graceMsOf(history.want) : endingGraceMsOf(history, worker?.seen.ledger);
+    const beganMs = process.preStopMs ?? process.termMs ?? this.#ports.nowMs();
+    const sinceMs = this.#ports.nowMs() - beganMs;
     // Sidecars share what the others left of the grace.
     const { stopLostMs = Infinity } = process;
     const sharedMs = this.#ports.nowMs() - Math.min(history.stoppingMs ?? Infinity, stopLostMs);
     const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
     const isShared = isSidecar || process.stopLostMs !== undefined;
     const least = isStray
-      ? Math.min(grace, history.deletionGraceMs)
+      ? Math.min(grace, history.deletionGraceMs, killGracesMsOf(history.want, name).min)
       : isShared && sharedMs >= grace - SLACK_MS
         ? Math.min(grace, 2000)
         : grace;
-    if (!isStray) this.#notTooLate(history, process, grace);
+    if (!isStray || isKilled) this.#notTooLate(history, process, grace);
     if (sinceMs < least - SLACK_MS) {
       throw new Violation(
         'I-11',
@@ -225,7 +239,7 @@ export class Invariants {
   begun({ uid, seen }: Worker, action: Action): void {
     const history = this.#of(uid);
     const nowMs = this.#ports.nowMs();
-    if (action.type === 'StopContainer') {
+    if (STOPS.has(action.type) && 'id' in action) {
       const isEnding = seen.ledger.ending !== undefined;
       history.stops.set(action.id, isEnding);
       if (isEnding) history.stoppingMs ??= nowMs;
@@ -294,11 +308,9 @@ export class Invariants {
     if (endingKey !== undefined && endingKey !== history.endingKey) {
       history.endingKey = endingKey;
       history.endingMs = this.#ports.nowMs();
-      const isStopping = Object.values(seen.inFlight).some(
-        (f) => f.action.type === 'StopContainer',
-      );
+      const isStopping = Object.values(seen.inFlight).some((f) => STOPS.has(f.action.type));
       if (isStopping) history.stoppingMs ??= history.endingMs;
-      this.#mayEnd(history, worker);
+      mayEnd(this.#ports.world, history, worker, this.#ports.isRefused(uid));
     }
     const oneMore = plan.start.find((action) => action.type === 'RunPodSandbox');
     if (oneMore !== undefined) this.#noSecondSandbox(worker);
@@ -402,7 +414,7 @@ export class Invariants {
       const runs = history.starts.get(init.name) ?? [];
       const isSidecar = init.restartPolicy === 'Always';
       const isDone = isSidecar
-        ? runs.some((p) => p.sandboxId === sandboxId)
+        ? runs.some((p) => p.sandboxId === sandboxId && isPast(init, p))
         : runs.some((p) => counts(p) && p.ended?.exitCode === 0);
       if (!isDone) throw new Violation('I-07', uid, `${name} was started before ${init.name}`);
     }
@@ -444,57 +456,17 @@ export class Invariants {
     history.loops.set(name, { delayMs, startedMs: nowMs });
   }
 
-  /** Of a pod that goes on, only what is too much may be ended. */
-  #onlyStrays(history: History, process: Process, blow: Blow, worker: Worker | undefined): void {
-    const { uid, name, sandboxId, containerId } = process;
-    const { sandboxes, containers } = this.#ports.world;
-    const ready = [...sandboxes.values()].filter(
-      (s) => s.uid === uid && s.status.state === 'SANDBOX_READY',
-    );
-    if (ready.length !== 1 || ready[0]!.id !== sandboxId) return;
-    // A restart of the runtime may have cleared that up since the agent looked.
-    const shown = worker?.seen.view?.containers.find((c) => c.id === containerId)?.state;
-    const state = containers.get(containerId)?.status.state;
-    if (state === 'CONTAINER_UNKNOWN' || shown === 'CONTAINER_UNKNOWN') return;
-    const isOlder = [...containers.values()].some(
-      (c) => c.uid === uid && c.name === name && c.attempt > process.attempt,
-    );
-    if (isOlder || roleIn(history.want, name) === undefined) return;
-    const text = `${name} was running well and got SIG${blow.signal} by ${blow.by}`;
-    throw new Violation('I-20', uid, text);
-  }
-
-  #sidecarsLast(history: History, process: Process): void {
-    const { uid, name } = process;
-    if (roleIn(history.want, name) !== 'sidecar') return;
-    const sidecars = history.want.pod.spec.initContainers.map((c) => c.name);
-    for (const other of this.#ports.world.alive) {
-      if (other.uid !== uid || other.name === name || other.late) continue;
-      const isLater = sidecars.indexOf(other.name) > sidecars.indexOf(name);
-      if (roleIn(history.want, other.name) === 'sidecar' && !isLater) continue;
-      throw new Violation('I-07', uid, `sidecar ${name} is stopped while ${other.name} runs`);
-    }
-  }
-
   /** With nothing in the way, what is left of a grace does not grow when the agent restarts. */
   #notTooLate(history: History, process: Process, graceMs: number): void {
-    const { uid, name, termMs } = process;
-    if (termMs === undefined || history.troubleMs >= termMs - 1000) return;
-    if (process.isUnsure === true) return;
-    const startMs = Math.max(termMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
+    const { uid, name, preStopMs, isUnsure } = process;
+    const beganMs = preStopMs ?? process.termMs;
+    if (beganMs === undefined || history.troubleMs >= beganMs - 1000) return;
+    if (isUnsure === true) return;
+    const startMs = Math.max(beganMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
     const lateMs = this.#ports.nowMs() - startMs;
-    if (lateMs <= LATE_MS) return;
-    throw new Violation('I-11', uid, `${name} got its SIGKILL ${lateMs} ms too late`);
-  }
-
-  /** A pod ends because it was told to, or because it is done. */
-  #mayEnd(history: History, { uid, seen }: Worker): void {
-    const { containers } = history.want.pod.spec;
-    const isRunning = [...this.#ports.world.alive].some(
-      (p) => p.uid === uid && containers.some((c) => c.name === p.name) && !p.late,
-    );
-    if (mayEnd(history, seen.ledger, isRunning, this.#ports.isRefused(uid))) return;
-    const cause = seen.ledger.ending?.cause;
-    throw new Violation('I-20', uid, `ends as ${cause} without a reason`);
+    // Once the grace is over, each of those before a sidecar still has its two seconds.
+    const before = roleIn(history.want, name) === 'sidecar' ? MAX_CONTAINERS : 0;
+    if (lateMs <= LATE_MS + before * 2000) return;
+    throw new Violation('I-11', uid, `${name} got its signal ${lateMs} ms too late`);
   }
 }

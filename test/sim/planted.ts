@@ -241,6 +241,75 @@ export const PLANTED: readonly Bug[] = [
     }),
   },
   {
+    name: 'what a probe said of a former run counts for the next one',
+    foundBy: ['probe', 'I-20'],
+    wrap: ({ reduce, plan }) => ({
+      plan,
+      reduce: (want, seen, event, now) => {
+        if (event.type !== 'Probed') return reduce(want, seen, event, now);
+        const attempt = seen.ledger.containers[event.name]?.attempt;
+        const its = seen.view?.containers.find(
+          (c) => c.name === event.name && c.attempt === attempt,
+        );
+        return reduce(want, seen, { ...event, id: its?.id ?? event.id }, now);
+      },
+    }),
+  },
+  {
+    name: 'a probe that fails stops the other containers too',
+    foundBy: ['probe', 'I-20'],
+    wrap: ({ reduce, plan }) => ({
+      plan,
+      reduce: (want, seen, event, now) => {
+        const next = reduce(want, seen, event, now);
+        if (event.type !== 'Probed' || next.ledger === seen.ledger) return next;
+        const { kill } = next.ledger.containers[event.name]!;
+        if (kill === undefined) return next;
+        return { ...next, ledger: eachContainer(next.ledger, (c) => ({ ...c, kill })) };
+      },
+    }),
+  },
+  {
+    name: 'what a preStop hook took of the grace is given back',
+    foundBy: ['I-11'],
+    wrap: withPlan((want, seen, start) =>
+      start.map((action) =>
+        action.type === 'StopContainer' && seen.ledger.containers[action.name]?.preStop === 'done'
+          ? { ...action, graceSeconds: seen.ledger.ending?.graceSeconds ?? graceOf(want) }
+          : action,
+      ),
+    ),
+  },
+  {
+    name: 'a preStop hook that hangs is waited for',
+    foundBy: ['I-11', 'I-12', 'I-04'],
+    wrap: ({ reduce, plan }) => ({
+      reduce,
+      plan: (want, seen, now) => {
+        const next = plan(want, seen, now);
+        const isHook = (key: string) => seen.inFlight[key]?.action.type === 'RunPreStop';
+        return { ...next, cancel: next.cancel.filter((key) => !isHook(key)) };
+      },
+    }),
+  },
+  {
+    name: 'preStop hooks are left out',
+    foundBy: ['hook'],
+    wrap: withPlan((want, seen, start) =>
+      start.map((action) => {
+        if (action.type !== 'RunPreStop') return action;
+        const { key, name, id } = action;
+        const graceSeconds = seen.ledger.ending?.graceSeconds ?? graceOf(want);
+        return { type: 'StopContainer', key, name, id, graceSeconds };
+      }),
+    ),
+  },
+  {
+    name: 'nobody waits for the startup probe of a sidecar',
+    foundBy: ['I-07'],
+    wrap: withSpec((inits) => inits.map(({ startupProbe: _, ...rest }) => rest)),
+  },
+  {
     name: 'sidecars are stopped together with the others',
     foundBy: ['I-07'],
     wrap: withPlan((want, seen, start) => {
@@ -351,6 +420,10 @@ function withSpec(
     plan: (want, seen, now) =>
       plan(seen.ledger.ending === undefined ? changed(want) : want, seen, now),
   });
+}
+
+function graceOf(want: Want): number {
+  return want.pod.spec.terminationGracePeriodSeconds;
 }
 
 function always(want: Want): Want {

@@ -3,24 +3,19 @@
  * calm, in which everything has to come right; then all pods are deleted, and nothing may be left.
  * The same seed gives the same trace, to the letter.
  */
-import type { Random } from '../../src/base/random.ts';
-import { seededRandom } from '../../src/base/random.ts';
+import { seededRandom, type Random } from '../../src/base/random.ts';
 import type { Action, Now, Want } from '../../src/pod/model.ts';
 import { plan } from '../../src/pod/plan.ts';
 import { reduce } from '../../src/pod/reduce.ts';
-import type { Core, GlueBugs } from './agent.ts';
-import { Agent } from './agent.ts';
+import { Agent, type Core, type GlueBugs } from './agent.ts';
 import { between, chance, pick } from './choose.ts';
 import { Disk } from './disk.ts';
 import type { Fate } from './effects.ts';
-import { isSettled } from './expected.ts';
-import type { FaultKind } from './faults.ts';
-import { FAULTS } from './faults.ts';
+import { isSettled, isWell } from './expected.ts';
+import { FAULTS, type FaultKind } from './faults.ts';
 import { Invariants } from './invariants.ts';
-import type { Behaviour } from './pods.ts';
-import { IMAGES, randomPod } from './pods.ts';
-import type { Entry } from './queue.ts';
-import { Queue } from './queue.ts';
+import { IMAGES, randomPod, type Behaviour } from './pods.ts';
+import { Queue, type Entry } from './queue.ts';
 import type { Finding, Report } from './report.ts';
 import { Violation } from './violation.ts';
 import { World } from './world.ts';
@@ -362,9 +357,13 @@ class Simulation {
     const next: Want = { ...known, deletion: { graceSeconds, at: this.#now() } };
     this.#agent.accept(next, () => this.#invariants.acknowledged(next));
     if (this.#isCalm) this.#world.letGo((uid) => uid === want.pod.metadata.uid);
-    // Who asked for a long grace may lose patience.
-    if (this.#isCalm || graceSeconds < 30 || !chance(this.#random, 0.5)) return;
-    this.#schedule(between(this.#random, 1500, 15_000), () => this.#delete(next, 1));
+    if (this.#isCalm || graceSeconds < 30) return;
+    // Over a long grace the agent may end, and who asked for it may lose patience.
+    if (chance(this.#random, 0.3)) {
+      this.#schedule(between(this.#random, 8000, 25_000), () => this.#agentDies(false));
+    } else if (chance(this.#random, 0.5)) {
+      this.#schedule(between(this.#random, 1500, 15_000), () => this.#delete(next, 1));
+    }
   }
 
   // ---- faults ----
@@ -481,7 +480,7 @@ class Simulation {
       const isBusy = mailbox.length > 0 || effects.size > 0 || isBlind;
       const { ending, terminal } = seen.ledger;
       const isOver = ending !== undefined && terminal !== undefined;
-      const isDone = isOver ? this.#world.isPutAway(uid) : !ending && isSettled(want, seen);
+      const isDone = isOver ? this.#world.isPutAway(uid) : !ending && isSettled(want, seen, isWell);
       if (want.deletion !== undefined || isBusy || !isDone) return uid;
     }
     return undefined;

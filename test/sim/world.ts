@@ -7,31 +7,20 @@
  */
 import type { Fault } from '../../src/base/failure.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { ActionResult, ContainerSeen, Ledger, SandboxSeen } from '../../src/pod/model.ts';
+import type { Probe } from '../../src/kube/pod.ts';
+import type {
+  ActionResult,
+  ContainerSeen,
+  Ledger,
+  ProbeName,
+  SandboxSeen,
+} from '../../src/pod/model.ts';
 import { between, chance, pick } from './choose.ts';
 import type { Behaviour } from './pods.ts';
+import type { Conditions, EndCause, HookName, Process } from './process.ts';
+import { answerOf, hookOf } from './process.ts';
 import type { Entry } from './queue.ts';
 import { callOff } from './queue.ts';
-
-/** A process that really ran, or runs. */
-export type Process = {
-  readonly uid: string;
-  readonly name: string;
-  readonly attempt: number;
-  readonly containerId: string;
-  readonly sandboxId: string;
-  readonly sandboxAttempt: number;
-  readonly startedMs: number;
-  /** Its start was on its way when the agent died: nobody that lives knows of it. */
-  readonly late: boolean;
-  termMs?: number;
-  /** The agent died so soon after its SIGTERM that it may not know of it. */
-  isUnsure?: boolean;
-  /** When a stop of it was first asked for that never reached the runtime. */
-  stopLostMs?: number;
-  ended?: { readonly atMs: number; readonly exitCode: number; readonly cause: EndCause };
-};
-export type EndCause = 'exit' | 'term' | 'kill' | 'power';
 
 type SandboxStatus = { state: SandboxSeen['state'] };
 type ContainerStatus = {
@@ -193,7 +182,7 @@ export class World {
     const { uid, name, attempt, sandboxId } = record;
     const process: Process = {
       ...{ uid, name, attempt, containerId: id, sandboxId, sandboxAttempt: sandbox.attempt },
-      ...{ startedMs: nowMs(), late },
+      ...{ startedMs: nowMs(), late, failures: { startup: 0, liveness: 0 } },
     };
     record.process = process;
     record.status = { ...record.status, state: 'CONTAINER_RUNNING', startedMs: nowMs() };
@@ -246,19 +235,21 @@ export class World {
     return { abandon: () => over(undefined) };
   }
 
-  /** It may not have come to note that a signal was sent, and then the grace begins anew. */
+  /** It may not have come to note that an end began, and then the grace begins anew. */
   agentDied(): void {
     const nowMs = this.#ports.nowMs();
     for (const process of this.alive) {
-      if (process.termMs !== undefined && nowMs <= process.termMs + 2000) process.isUnsure = true;
+      const beganMs = process.preStopMs ?? process.termMs;
+      if (beganMs !== undefined && nowMs <= beganMs + 2000) process.isUnsure = true;
     }
   }
 
-  /** Of a signal that was sent nobody knows any more, unless a backup says so. */
+  /** Of an end that began nobody knows any more, unless a backup says so. */
   ledgersLost(kept: ReadonlyMap<string, Ledger>): void {
     for (const process of this.alive) {
       const { stopping } = kept.get(process.uid)?.containers[process.name] ?? {};
-      if (process.termMs !== undefined && stopping === undefined) process.isUnsure = true;
+      const hasBegun = (process.preStopMs ?? process.termMs) !== undefined;
+      if (hasBegun && stopping === undefined) process.isUnsure = true;
     }
   }
 
@@ -275,6 +266,32 @@ export class World {
     this.#forget(record);
     this.#ports.onChange(record.uid);
     return OK;
+  }
+
+  /** What a probe finds; undefined while the runtime can't be asked. */
+  probe(id: string, probe: ProbeName, spec: Probe): 'success' | 'failure' | undefined {
+    const process = this.processOf(id);
+    if (process === undefined || process.ended !== undefined || !this.isUp) return undefined;
+    return answerOf(process, this.#conditionsOf(process), probe, spec);
+  }
+
+  /** How long a hook takes, and how it ends. */
+  hook(id: string, name: HookName): { ms: number; result: ActionResult } {
+    const process = this.processOf(id);
+    if (process === undefined || process.ended !== undefined) {
+      return { ms: 1, result: failed('NotFound', 'container not running') };
+    }
+    const { ms, fails } = hookOf(this.#conditionsOf(process), name);
+    return { ms, result: fails ? failed('Unknown', 'exited with 1') : OK };
+  }
+
+  #conditionsOf(process: Process): Conditions {
+    const { health } = this.#ports.behaviour(process.uid, process.name);
+    return { health, nowMs: this.#ports.nowMs(), isCalm: this.#ports.isCalm() };
+  }
+
+  processOf(id: string): Process | undefined {
+    return this.containers.get(id)?.process;
   }
 
   pullImage(image: string, policy: string): ActionResult {
