@@ -12,13 +12,17 @@ export const TAG = {
   octetString: 0x04,
   oid: 0x06,
   utf8String: 0x0c,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
   sequence: 0x30,
   set: 0x31,
   /** Choices of a GeneralName. */
   dnsName: 0x82,
   ipAddress: 0x87,
-  /** [0], e.g. the attributes of a request. */
+  /** [0], e.g. the attributes of a request, the version of a certificate. */
   context0: 0xa0,
+  /** [3], the extensions of a certificate. */
+  context3: 0xa3,
 } as const;
 
 export const OID = {
@@ -26,7 +30,11 @@ export const OID = {
   commonName: [2, 5, 4, 3],
   organization: [2, 5, 4, 10],
   extensionRequest: [1, 2, 840, 113549, 1, 9, 14],
+  keyUsage: [2, 5, 29, 15],
   subjectAltName: [2, 5, 29, 17],
+  basicConstraints: [2, 5, 29, 19],
+  extKeyUsage: [2, 5, 29, 37],
+  serverAuth: [1, 3, 6, 1, 5, 5, 7, 3, 1],
 } as const;
 
 export function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
@@ -39,6 +47,8 @@ export function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
 
 export const sequence = (...parts: readonly Uint8Array[]): Buffer => der(TAG.sequence, ...parts);
 
+export const integer = (value: Uint8Array): Buffer => der(TAG.integer, value);
+
 /** With no unused bits. */
 export const bitString = (value: Uint8Array): Buffer => der(TAG.bitString, Buffer.of(0), value);
 
@@ -49,6 +59,18 @@ export function oid([first = 0, second = 0, ...rest]: readonly number[]): Buffer
     return septets;
   });
   return der(TAG.oid, Buffer.from([first * 40 + second, ...bytes]));
+}
+
+/** From 2050 on, X.509 writes years with four digits. */
+const YEAR_OF_LONG_TIMES = 2050;
+
+/** A moment, in milliseconds since 1970, to the second. */
+export function time(ms: number): Buffer {
+  const date = new Date(ms);
+  const digits = date.toISOString().replace(/[-:T]|\.\d+/g, '');
+  return date.getUTCFullYear() >= YEAR_OF_LONG_TIMES
+    ? der(TAG.generalizedTime, Buffer.from(digits))
+    : der(TAG.utcTime, Buffer.from(digits.slice(2)));
 }
 
 /** A relative distinguished name of one attribute. */
