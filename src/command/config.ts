@@ -9,7 +9,7 @@ import { LIMPET_CONFIG, LIMPET_FIELDS } from '../kube/limpet-config.ts';
 import { RUN_FLAGS } from '../kube/parse-flags.ts';
 import type { Command, Io } from './command.ts';
 import { EXIT, usageError } from './exit.ts';
-import { FLAG_OPTIONS, MARK_NOTE } from './flag-options.ts';
+import { flagOptions, MARK_NOTE } from './flag-options.ts';
 import { OUTPUT_OPTION, outputFormat, writeObject } from './output.ts';
 import { badConfiguration, flagsOf } from './run.ts';
 import { table } from './table.ts';
@@ -24,7 +24,7 @@ Exits with 1 when the agent would not start with them. "limpet config schema" pr
 of limpet's own file, LimpetConfiguration. Values that may be secret are not shown.
 ${MARK_NOTE}`,
   options: {
-    ...FLAG_OPTIONS,
+    ...flagOptions(),
     kubelet: { type: 'boolean', help: 'with the defaults that hold when it is called kubelet' },
     output: { ...OUTPUT_OPTION, help: 'wide: with what limpet does with it; json or yaml' },
   },

@@ -3,15 +3,15 @@ import type { Shape } from '../kube/config-fields.ts';
 import { FLAGS } from '../kube/kubelet-flags.ts';
 import type { OptionSpec, OptionSpecs } from './command.ts';
 
-/** Options for the help of a command that takes all flags. */
-export const FLAG_OPTIONS: OptionSpecs = {
+/** Options for the help of a command that takes all flags. Only the help needs them. */
+export const flagOptions = (): OptionSpecs => ({
   ...Object.fromEntries([...FLAGS].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(optionOf)),
   'limpet-config': {
     type: 'string',
     value: 'FILE',
     help: "limpet's own file (default /etc/limpet/config.yaml)",
   },
-};
+});
 
 /** Says in the help what the mark means. */
 export const MARK_NOTE = '(*) is not carried out: a warning or an error says what that means.';

@@ -2,7 +2,7 @@
 import { KUBERNETES_VERSION, VERSION } from '../base/version.ts';
 import type { Io } from './command.ts';
 import { EXIT } from './exit.ts';
-import { FLAG_OPTIONS, MARK_NOTE } from './flag-options.ts';
+import { flagOptions, MARK_NOTE } from './flag-options.ts';
 import { optionLines } from './help.ts';
 import { flagsOf, run } from './run.ts';
 
@@ -11,7 +11,7 @@ export async function kubelet(argv: readonly string[], io: Io): Promise<number> 
   const parsed = flagsOf(argv);
   const { help, version } = parsed.own;
   if (help !== undefined && help !== 'false') {
-    await io.out(HELP);
+    await io.out(helpText());
     return EXIT.ok;
   }
   if (version !== undefined && version !== 'false') {
@@ -22,7 +22,7 @@ export async function kubelet(argv: readonly string[], io: Io): Promise<number> 
   return await run(parsed, 'kubelet', io);
 }
 
-const HELP = `limpet ${VERSION} in the place of a kubelet ${KUBERNETES_VERSION}.
+const helpText = () => `limpet ${VERSION} in the place of a kubelet ${KUBERNETES_VERSION}.
 
 ${MARK_NOTE}
 Other commands, such as "limpet status" and "limpet config", go by the name limpet.
@@ -32,7 +32,7 @@ Usage:
 
 Flags:
 ${optionLines({
-  ...FLAG_OPTIONS,
+  ...flagOptions(),
   version: { type: 'boolean', help: 'print the version that it stands for' },
 })}
 `;

@@ -3,7 +3,7 @@ import { createLog } from '../base/log.ts';
 import { FlagError, parseFlags, type OwnFlags, type ParsedFlags } from '../kube/parse-flags.ts';
 import type { Command, Io } from './command.ts';
 import { CommandFailed, EXIT, usageError } from './exit.ts';
-import { FLAG_OPTIONS, MARK_NOTE } from './flag-options.ts';
+import { flagOptions, MARK_NOTE } from './flag-options.ts';
 
 export const command: Command = {
   name: 'run',
@@ -15,7 +15,9 @@ file of --config, and that wins over the defaults; "limpet config" shows what co
 ${MARK_NOTE}
 
 SIGTERM ends the agent and leaves all pods running: the next start finds them again.`,
-  options: FLAG_OPTIONS,
+  get options() {
+    return flagOptions();
+  },
   examples: [
     ['sudo limpet run', 'with the folders that the packages use'],
     ['sudo limpet run --pod-manifest-path /srv/manifests --v 4', 'another folder, and all details'],
