@@ -1,5 +1,5 @@
 // QEMU: how a machine is described, started, talked to and found again.
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -155,10 +155,15 @@ export async function kill(pid: number, directory: string): Promise<void> {
   while (await isEnding(pid, directory)) await sleep(20);
 }
 
-/** Its memory goes first, and its command line with it; its files stay locked until it is a zombie. */
+/**
+ * Its memory goes first, and its command line with it; its first thread may be a zombie by then. Its
+ * files stay locked until the last of its threads is gone.
+ */
 async function isEnding(pid: number, directory: string): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  if (!/\) [^ZX] /.test(stat)) return false;
+  if (stat === '') return false;
+  const isZombie = /\) [ZX] /.test(stat);
+  if (isZombie) return (await readdir(`/proc/${pid}/task`).catch(() => [])).length > 1;
   const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   return line === '' || line.includes(`${directory}/`);
 }
