@@ -29,8 +29,8 @@ const BAD: Readonly<Record<string, Bad>> = {
     says: /unknown\.yaml:9: spec\.containers\[0\]\.comand: Container has no such field; did you mean "command"\?/,
   },
   unsupported: {
-    text: `${ONE}      livenessProbe: { exec: { command: [ls] } }\n`,
-    says: /unsupported\.yaml:9: spec\.containers\[0\]\.livenessProbe: is not carried out by limpet yet; .+/,
+    text: `${ONE}      volumeDevices: [{ name: x, devicePath: /dev/x }]\n`,
+    says: /unsupported\.yaml:9: spec\.containers\[0\]\.volumeDevices: is not carried out by limpet yet; .+/,
   },
   'a-secret': {
     text: `${ONE}  volumes: [{ name: s, secret: { secretName: login } }]\n`,
