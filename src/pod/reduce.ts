@@ -146,7 +146,8 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
       );
       // Each start ensures its image anew, as the pull policy and image removal demand.
       const image = containerOf(want, action.name)?.image;
-      return withLedger({ ...next, images: without(seen.images, image) }, created);
+      const ready = without(seen.ready, action.name);
+      return withLedger({ ...next, images: without(seen.images, image), ready }, created);
     }
     case 'StartContainer': {
       const container = ledger.containers[action.name];
@@ -165,6 +166,9 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
   }
 }
 
+/** What is known of a run; it ends with the run, also with one of which nothing is left. */
+const OF_RUN = ['stopping', 'postStart', 'started', 'ready', 'kill', 'preStop'] as const;
+
 function creationOf(
   ledger: Ledger,
   action: Action & { type: 'CreateContainer' },
@@ -175,8 +179,15 @@ function creationOf(
   const before = ledger.containers[action.name];
   if (before === undefined) return { attempt, sandboxAttempt };
   if (before.outcome === undefined) {
+    const { intent, lastOutcome } = before;
     const isSame = before.attempt === attempt && before.sandboxAttempt === sandboxAttempt;
-    return isSame ? before : { ...before, attempt, sandboxAttempt };
+    if (isSame && OF_RUN.every((key) => before[key] === undefined)) return before;
+    return {
+      ...{ attempt, sandboxAttempt },
+      ...(intent && { intent }),
+      ...(lastOutcome && { lastOutcome }),
+      ...(before.backoff && { backoff: before.backoff }),
+    };
   }
   const isFailure = before.outcome.exitCode !== 0 || role !== 'init';
   const backoff = isFailure ? nextBackoff(before, now) : before.backoff;

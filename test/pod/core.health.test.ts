@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Container, PodSpec, Probe } from '../../src/kube/pod.ts';
 import type { PodStatus } from '../../src/kube/pod.ts';
+import { firstSeen } from '../../src/pod/model.ts';
 import { statusOf } from '../../src/pod/status.ts';
 import type { Behaviour, Health } from '../sim/pods.ts';
 import { WELL, container, pod } from '../sim/pods.ts';
@@ -291,6 +292,22 @@ test('the preStop hooks of sidecars run at once, their SIGTERM comes after the o
     '8 SIGKILL a#0 by StopContainer',
     '8 StopContainer side#0 2s',
   ]);
+});
+
+test('what was known of a run that left nothing does not count for the next of its attempt', () => {
+  const probes = { livenessProbe: PROBE, readinessProbe: PROBE, startupProbe: PROBE };
+  const rig = rigOf([container('a', probes)], {}, { a: { ignoresTerm: true } });
+  rig.seen = firstSeen(undefined);
+  rig.restartAgent();
+  rig.after(1);
+  rig.probed('a', 'startup', 'success');
+  rig.probed('a', 'readiness', 'success');
+  rig.probed('a', 'liveness', 'failure');
+  rig.after(5);
+  rig.powerCut({ wiped: true });
+  assert.ok(!rig.after(100).some((line) => line.includes('StopContainer')));
+  const [status] = statusIn(rig).containerStatuses;
+  assert.deepEqual([status?.started, status?.ready, status?.restartCount], [false, false, 0]);
 });
 
 test('with the ledger lost nothing that runs is stopped, and no hook is run again', () => {
