@@ -20,8 +20,8 @@ export type History = {
   /** When the pod began to end, and which ending that was. */
   endingMs: number;
   endingKey: string | undefined;
-  /** Whether the pod was ending when the agent last began to stop a container, by its id. */
-  readonly stops: Map<string, boolean>;
+  /** Why the agent last began to stop a container, by its id. */
+  readonly stops: Map<string, StopCause>;
   /** Containers whose SIGTERM came of a stop that was begun before the pod began to end. */
   readonly strays: Set<string>;
   /** When it first began to stop one of the ending pod. */
@@ -37,6 +37,8 @@ export type History = {
   turns: number[];
   isForgotten: boolean;
 };
+/** The pod was ending; a probe or hook had failed; or it should not have run at all. */
+export type StopCause = 'ending' | 'kill' | 'stray';
 export type Loop = { delayMs: number; readonly startedMs: number };
 
 const MINUTE_MS = 60_000;

@@ -20,7 +20,7 @@ import {
 } from './expected.ts';
 import type { History } from './history.ts';
 import { countMinute, newHistory } from './history.ts';
-import { STOPS, hookFirst, mayEnd, onlyStrays, sidecarsLast } from './stops.ts';
+import { STOPS, causeOf, hookFirst, mayEnd, onlyStrays, sidecarsLast } from './stops.ts';
 import type { Process } from './process.ts';
 import { Violation } from './violation.ts';
 import type { Blow, World } from './world.ts';
@@ -101,10 +101,11 @@ export class Invariants {
     const isLate = this.#ports.nowMs() <= this.#agentMs + LATE_EFFECT_MS;
     if (history.isLedgerLost && isLate && blow.by === 'RemoveContainer') return;
     const isEnding = worker?.seen.ledger.ending !== undefined;
-    const isKilled = !isEnding && worker?.seen.ledger.containers[name]?.kill !== undefined;
+    const cause = history.stops.get(process.containerId);
+    const isKilled = !isEnding && cause === 'kill';
     if (!isEnding) onlyStrays(world, history, process, blow, worker);
     // The stop of a stray that was on its way before the pod began to end can't be called back.
-    const isOfStray = !isEnding || history.stops.get(process.containerId) === false;
+    const isOfStray = !isEnding || (cause !== undefined && cause !== 'ending');
     if (isOfStray && process.termMs === undefined) history.strays.add(process.containerId);
     const isStray = !isEnding || history.strays.has(process.containerId);
     const grace = isKilled
@@ -119,10 +120,10 @@ export class Invariants {
       if (!isStray || isKilled) this.#notTooLate(history, process, grace);
       return;
     }
-    const beganMs = process.preStopMs ?? process.termMs ?? this.#ports.nowMs();
-    const sinceMs = this.#ports.nowMs() - beganMs;
+    const { preStopMs, termMs, stopLostMs = Infinity } = process;
+    const beganMs = preStopMs ?? termMs ?? this.#ports.nowMs();
+    const sinceMs = this.#ports.nowMs() - Math.min(beganMs, isStray ? stopLostMs : Infinity);
     // Sidecars share what the others left of the grace.
-    const { stopLostMs = Infinity } = process;
     const sharedMs = this.#ports.nowMs() - Math.min(history.stoppingMs ?? Infinity, stopLostMs);
     const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
     const isShared = isSidecar || process.stopLostMs !== undefined;
@@ -239,10 +240,10 @@ export class Invariants {
   begun({ uid, seen }: Worker, action: Action): void {
     const history = this.#of(uid);
     const nowMs = this.#ports.nowMs();
-    if (STOPS.has(action.type) && 'id' in action) {
-      const isEnding = seen.ledger.ending !== undefined;
-      history.stops.set(action.id, isEnding);
-      if (isEnding) history.stoppingMs ??= nowMs;
+    if (action.type === 'StopContainer' || action.type === 'RunPreStop') {
+      const cause = causeOf(seen, action.name, action.id);
+      history.stops.set(action.id, cause);
+      if (cause === 'ending') history.stoppingMs ??= nowMs;
     }
     const begun = countMinute(history.begun, nowMs);
     this.mostBegun = Math.max(this.mostBegun, begun);

@@ -1,14 +1,23 @@
 /** What has to hold when the agent ends a pod or stops a process. Part of the invariants. */
-import type { ActionType, Ledger, Want } from '../../src/pod/model.ts';
+import type { ActionType, Ledger, Seen, Want } from '../../src/pod/model.ts';
 import type { Worker } from './agent.ts';
 import { roleIn } from './expected.ts';
-import type { History } from './history.ts';
+import type { History, StopCause } from './history.ts';
 import type { Process } from './process.ts';
 import { Violation } from './violation.ts';
 import type { Blow, World } from './world.ts';
 
 /** Actions that begin the end of a process. */
 export const STOPS: ReadonlySet<ActionType> = new Set(['StopContainer', 'RunPreStop']);
+
+/** Why the agent begins to stop a container. */
+export function causeOf({ ledger, view }: Seen, name: string, id: string): StopCause {
+  if (ledger.ending !== undefined) return 'ending';
+  const found = view?.containers.find((c) => c.id === id);
+  const sandbox = view?.sandboxes.find((s) => s.id === found?.podSandboxId);
+  const isInPlace = sandbox?.state === 'SANDBOX_READY' && found?.state === 'CONTAINER_RUNNING';
+  return isInPlace && ledger.containers[name]?.kill !== undefined ? 'kill' : 'stray';
+}
 
 /** Of a pod that goes on, only what is too much may be ended. */
 export function onlyStrays(
@@ -44,6 +53,8 @@ export function hookFirst(world: World, history: History, process: Process, grac
   const { uid, name, containerId, preStopMs } = process;
   const container = history.want.pod.spec.containers.find((c) => c.name === name);
   if (container?.lifecycle?.preStop === undefined || preStopMs !== undefined) return;
+  // One that has its signal already is told no more.
+  if (process.termMs !== undefined) return;
   if (graceMs < 5000 || process.stopLostMs !== undefined || history.isLedgerLost) return;
   if (world.containers.get(containerId)?.status.state !== 'CONTAINER_RUNNING') return;
   throw new Violation('hook', uid, `${name} gets SIGTERM before its preStop hook was begun`);
