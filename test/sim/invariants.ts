@@ -22,6 +22,7 @@ import type { History } from './history.ts';
 import { countMinute, newHistory } from './history.ts';
 import { STOPS, causeOf, hookFirst, mayEnd, onlyStrays, sidecarsLast } from './stops.ts';
 import type { Process } from './process.ts';
+import { endBeganMs } from './process.ts';
 import { Violation } from './violation.ts';
 import type { Blow, World } from './world.ts';
 
@@ -120,11 +121,11 @@ export class Invariants {
       if (!isStray || isKilled) this.#notTooLate(history, process, grace);
       return;
     }
-    const { preStopMs, termMs, stopLostMs = Infinity } = process;
-    const beganMs = preStopMs ?? termMs ?? this.#ports.nowMs();
-    const sinceMs = this.#ports.nowMs() - Math.min(beganMs, isStray ? stopLostMs : Infinity);
+    const { stopLostMs = Infinity } = process;
+    const nowMs = this.#ports.nowMs();
+    const sinceMs = nowMs - Math.min(nowMs, endBeganMs(process), isStray ? stopLostMs : Infinity);
     // Sidecars share what the others left of the grace.
-    const sharedMs = this.#ports.nowMs() - Math.min(history.stoppingMs ?? Infinity, stopLostMs);
+    const sharedMs = nowMs - Math.min(history.stoppingMs ?? Infinity, stopLostMs);
     const isSidecar = isEnding && roleIn(history.want, name) === 'sidecar';
     const isShared = isSidecar || process.stopLostMs !== undefined;
     const least = isStray
@@ -459,9 +460,9 @@ export class Invariants {
 
   /** With nothing in the way, what is left of a grace does not grow when the agent restarts. */
   #notTooLate(history: History, process: Process, graceMs: number): void {
-    const { uid, name, preStopMs, isUnsure } = process;
-    const beganMs = preStopMs ?? process.termMs;
-    if (beganMs === undefined || history.troubleMs >= beganMs - 1000) return;
+    const { uid, name, isUnsure } = process;
+    const beganMs = endBeganMs(process);
+    if (beganMs === Infinity || history.troubleMs >= beganMs - 1000) return;
     if (isUnsure === true) return;
     const startMs = Math.max(beganMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
     const lateMs = this.#ports.nowMs() - startMs;

@@ -31,6 +31,11 @@ export type Process = {
 };
 export type EndCause = 'exit' | 'term' | 'kill' | 'power';
 
+/** When its end began: with its preStop hook or its first SIGTERM; `Infinity` while it did not. */
+export function endBeganMs({ preStopMs = Infinity, termMs = Infinity }: Process): number {
+  return Math.min(preStopMs, termMs);
+}
+
 export type HookName = 'RunPostStart' | 'RunPreStop';
 
 export type Conditions = {

@@ -18,7 +18,7 @@ import type {
 import { between, chance, pick } from './choose.ts';
 import type { Behaviour } from './pods.ts';
 import type { Conditions, EndCause, HookName, Process } from './process.ts';
-import { answerOf, hookOf } from './process.ts';
+import { answerOf, endBeganMs, hookOf } from './process.ts';
 import type { Entry } from './queue.ts';
 import { callOff } from './queue.ts';
 
@@ -239,8 +239,8 @@ export class World {
   agentDied(): void {
     const nowMs = this.#ports.nowMs();
     for (const process of this.alive) {
-      const beganMs = process.preStopMs ?? process.termMs;
-      if (beganMs !== undefined && nowMs <= beganMs + 2000) process.isUnsure = true;
+      const beganMs = endBeganMs(process);
+      if (beganMs < Infinity && nowMs <= beganMs + 2000) process.isUnsure = true;
     }
   }
 
@@ -248,8 +248,7 @@ export class World {
   ledgersLost(kept: ReadonlyMap<string, Ledger>): void {
     for (const process of this.alive) {
       const { stopping } = kept.get(process.uid)?.containers[process.name] ?? {};
-      const hasBegun = (process.preStopMs ?? process.termMs) !== undefined;
-      if (hasBegun && stopping === undefined) process.isUnsure = true;
+      if (endBeganMs(process) < Infinity && stopping === undefined) process.isUnsure = true;
     }
   }
 
