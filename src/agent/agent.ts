@@ -22,6 +22,7 @@ import type { LocalApi, NodeReport } from '../server/api.ts';
 import { serveLocal } from '../server/local.ts';
 import { watchManifests } from '../source/manifest-directory.ts';
 import { openStore } from '../store/open.ts';
+import { clusterWork } from './cluster-work.ts';
 import type { Core, Foundation } from './core.ts';
 import { createCore } from './core.ts';
 import { findingsOf, fullHold } from './findings.ts';
@@ -129,6 +130,9 @@ class Agent {
       runtime: this.#runtime,
       cri: this.#core.cri,
       onLaterThan,
+      onSession: async (session, until) => {
+        await clusterWork({ options, base, core: this.#core }, session, until);
+      },
     });
     this.#core.holds.set('runtime', {
       reason: 'RuntimeNotReady',
@@ -229,12 +233,14 @@ class Agent {
     const { clock, log } = this.#base;
     const { cri, looks, turns, images, nodeCgroup, holds } = this.#core;
     const onBack = async () => {
-      await images.repair(signal);
-      await nodeCgroup.open(signal);
-      // Before any sandbox is made in this boot it is plain which ones are lost.
-      if (!this.#hasMadeSandboxes()) {
-        await this.#removeLostRecords(false, signal).catch(() => undefined);
-      }
+      await Promise.all([
+        images.repair(signal),
+        nodeCgroup.open(signal),
+        // Before any sandbox is made in this boot it is plain which ones are lost.
+        this.#hasMadeSandboxes()
+          ? undefined
+          : this.#removeLostRecords(false, signal).catch(() => undefined),
+      ]);
       void this.#mendNetworkRecords(signal).catch(() => undefined);
       holds.set('runtime', undefined);
       turns.postAll({ type: 'RuntimeBack', seq: looks.seq });

@@ -11,7 +11,7 @@ import type { Image } from '../kube/cri.ts';
 import { fileSystemBytes, machineFacts, nodeAddresses } from '../linux/machine.ts';
 import type { NodeFacts } from '../node/status.ts';
 import type { Store } from '../store/store.ts';
-import { createCluster, type Cluster } from './cluster.ts';
+import { createCluster, type Cluster, type ClusterParts } from './cluster.ts';
 import type { AgentOptions } from './options.ts';
 import type { RuntimeState } from './runtime-watch.ts';
 
@@ -24,6 +24,7 @@ export type MembershipParts = {
   readonly runtime: RuntimeState;
   readonly cri: CriRuntime;
   readonly onLaterThan: (wallMs: number) => void;
+  readonly onSession: NonNullable<ClusterParts['onSession']>;
 };
 
 /** The kubelet's port. */
@@ -38,7 +39,7 @@ export function createMembership(
 ): Membership | undefined {
   const { nodeName, maxPods, nodeIPs, rootDirectory } = options;
   if (options.cluster === undefined) return undefined;
-  const { clock, log, store, runtime, cri, onLaterThan } = parts;
+  const { clock, log, store, runtime, cri, onLaterThan, onSession } = parts;
   const storeProblem = () => {
     const health = store.health();
     return health.ok ? undefined : health.fault.message;
@@ -55,7 +56,7 @@ export function createMembership(
   const cluster = createCluster(
     { ...options.cluster, registration },
     {
-      ...{ clock, log, store, onLaterThan, facts },
+      ...{ clock, log, store, onLaterThan, onSession, facts },
       random: systemRandom(),
       machine: machineFacts(),
       settings: { kubeletVersion: KUBERNETES_VERSION, maxPods, port: PORT },
