@@ -2,7 +2,11 @@
  * What the node does with its cluster while it can be talked to. Each part goes on by itself; one
  * that can't reach the API server waits and tries again, and never ends the others.
  */
+import { abortable } from '../base/abortable.ts';
+import { systemRandom } from '../base/random.ts';
+import { followApiPods } from './api-pods.ts';
 import type { Session } from './cluster.ts';
+import { storedCluster } from './cluster-check.ts';
 import type { Core, Foundation } from './core.ts';
 import type { AgentOptions } from './options.ts';
 
@@ -14,10 +18,28 @@ export type ClusterWorkParts = {
 
 /** The parts; resolves when the signal is aborted. A session follows another when keys change. */
 export async function clusterWork(
-  _parts: ClusterWorkParts,
-  _session: Session,
-  _signal: AbortSignal,
+  { options, base, core }: ClusterWorkParts,
+  session: Session,
+  signal: AbortSignal,
 ): Promise<void> {
-  const running: readonly Promise<void>[] = [];
-  await Promise.all(running);
+  const { clock, log, store } = base;
+  const { desired, statuses, mirrors } = core;
+  const synced = Promise.withResolvers<undefined>();
+  const nodeUid = () => storedCluster(store)?.nodeUid;
+  const pods = {
+    ...{ clock, log, desired, statuses, mirrors },
+    random: systemRandom(),
+    nodeName: options.nodeName,
+    onSynced: () => synced.resolve(undefined),
+  };
+  // What happened while nobody could be told is told of pods that are still wanted.
+  const afterList = async () => {
+    await abortable(synced.promise, signal);
+    const { client } = session;
+    await Promise.all([statuses.run(client, signal), mirrors.run(client, nodeUid, signal)]);
+  };
+  const ended = (error: unknown) => {
+    if (!signal.aborted) throw error;
+  };
+  await Promise.all([followApiPods(pods, session, signal), afterList().catch(ended)]);
 }

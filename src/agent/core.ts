@@ -9,6 +9,7 @@ import { open as openRuntime } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
 import { NO_OBJECTS } from '../kube/objects.ts';
 import { hostIPs } from '../linux/addresses.ts';
+import { nodeAddresses } from '../linux/machine.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
 import type { Store } from '../store/store.ts';
 import { Desired } from './desired.ts';
@@ -25,6 +26,8 @@ import type { AgentOptions } from './options.ts';
 import type { PodPaths } from './pod-files.ts';
 import { Probes } from './probes.ts';
 import { pullRecords } from './pull-records.ts';
+import { MirrorPods } from './mirror-pods.ts';
+import { PodStatuses } from './pod-statuses.ts';
 import { bringUpToDate } from './report.ts';
 import type { Slots } from './slots.ts';
 import { createSlots } from './slots.ts';
@@ -50,6 +53,9 @@ export type Core = {
   readonly turns: Turns;
   readonly desired: Desired;
   readonly holds: Holds;
+  /** What the API server is told of pods. */
+  readonly statuses: PodStatuses;
+  readonly mirrors: MirrorPods;
 };
 
 /** Opens nothing that can fail: the runtime is connected by the first call. */
@@ -122,13 +128,45 @@ export function createCore(
       memory.worked();
       probes.follow(workers, (uid) => turns.workers.has(uid));
       // Now, and not when somebody asks: conditions bear the time at which they changed.
-      for (const worker of workers) bringUpToDate(worker, clock.now());
+      const onHost = workers.some(({ want }) => want.pod.spec.hostNetwork);
+      const address = onHost ? addressesOf(options)[0] : undefined;
+      for (const worker of workers) bringUpToDate(worker, clock.now(), address);
+      statuses.changed(workers);
+      mirrors.changed(workers);
     },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });
+  const mirrors = new MirrorPods({
+    ...{ clock, log },
+    random: systemRandom(),
+    nodeName: options.nodeName,
+    workers: () => turns.workers.values(),
+    onMade: (worker) => statuses.anew(worker),
+  });
+  const statuses = new PodStatuses({
+    ...{ clock, log },
+    random: systemRandom(),
+    hostIPs: () => addressesOf(options),
+    uidOf: (worker) => (worker.want.source === 'api' ? worker.uid : mirrors.uidOf(worker)),
+    onDeleted: (uid) => desired.forgetApiPod(uid),
+  });
   const node = { name: options.nodeName, maxPods: options.maxPods, allocatable };
-  const desired = new Desired({ store, turns, clock, log, node });
-  return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds };
+  const desired = new Desired({
+    ...{ store, turns, clock, log, node, onEvent },
+    onOver: (worker) => statuses.over(worker),
+  });
+  const told = { statuses, mirrors };
+  return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
+}
+
+/** Those that the Node tells of; none while the machine has none. */
+function addressesOf({ nodeIPs }: AgentOptions): readonly string[] {
+  try {
+    return nodeAddresses(nodeIPs);
+  } catch (error) {
+    if (error instanceof Failure) return [];
+    throw error;
+  }
 }
 
 /** What a node has for its pods that no API server stands behind. */

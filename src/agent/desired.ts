@@ -1,15 +1,22 @@
 /**
- * What this node should run: the pods of the manifest folder and those of `limpet apply`, as they
- * stand in the store. Stored first, then the workers are told.
+ * What this node should run: the pods of the manifest folder, of `limpet apply` and of the API
+ * server, as they stand in the store. Stored first, then the workers are told.
+ *
+ * A pod of the API server that has ended for good is kept in the store until the API server knows:
+ * so its last status is told also after a reboot.
  *
  * Invariant: only news ends a pod. A source that has not reported, or can't, ends none.
  */
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { NewEvent } from '../kube/event.ts';
+import type { ApiPodResult } from '../kube/parse-api.ts';
 import type { Pod } from '../kube/pod.ts';
+import { REASON } from '../kube/reason.ts';
 import { specHash } from '../kube/static-uid.ts';
 import type { Neighbour, NodeCapacity } from '../node/admit.ts';
 import { admit } from '../node/admit.ts';
+import { objectOf } from '../pod/events.ts';
 import type { Deletion, Want } from '../pod/model.ts';
 import { withDoubt } from '../pod/doubt.ts';
 import type { Store } from '../store/store.ts';
@@ -21,12 +28,17 @@ export type DesiredOptions = {
   readonly clock: Clock;
   readonly log: Log;
   readonly node: NodeCapacity;
+  readonly onEvent: (event: NewEvent) => void;
+  /** A pod of the API server is gone from this node: its object can go. */
+  readonly onOver: (worker: Worker) => void;
 };
 
 export class Desired {
   readonly #options: DesiredOptions;
   /** What the manifest folder wants, once it has said so. */
   #manifests: readonly Pod[] | undefined;
+  /** Pods of the API server that are gone from this node, until the API server knows. */
+  readonly #over = new Map<string, Worker>();
 
   constructor(options: DesiredOptions) {
     this.#options = options;
@@ -59,6 +71,87 @@ export class Desired {
       turns.add(wantOf(pod, 'file', order), undefined);
     }
     this.admitAll();
+  }
+
+  /** The pods of the API server that this node has, also those that are about to be forgotten. */
+  apiPods(): readonly Worker[] {
+    const { turns } = this.#options;
+    const workers = [...turns.workers.values()].filter(({ want }) => want.source === 'api');
+    return [...workers, ...this.#over.values()];
+  }
+
+  /**
+   * Takes a pod of the API server as it is now. `graceSeconds` is set when it is being deleted.
+   * What can't be carried out is refused, and its object left as it is. Durable when it returns.
+   *
+   * @returns the worker; undefined of a pod that is gone from this node already
+   */
+  setApiPod(read: ApiPodResult, graceSeconds: number | undefined): Worker | undefined {
+    const { store, turns, log } = this.#options;
+    const { pod } = read;
+    const { uid } = pod.metadata;
+    if (this.#over.has(uid)) return undefined;
+    let worker = turns.workers.get(uid);
+    if (worker === undefined) {
+      const order = store.putPod(pod, 'api', specHash(pod));
+      log.info('new pod from the API server', podFields(pod));
+      worker = turns.add(wantOf(pod, 'api', order), undefined);
+      if (!read.ok) this.#refuse(worker, read.problems);
+    } else if (read.ok) {
+      this.#change(worker, pod);
+    } else if (worker.want.pod.spec.containers.length > 0) {
+      const message = `the pod goes on as it was: ${read.problems.join('; ')}`;
+      const object = objectOf(worker.want);
+      this.#options.onEvent({ type: 'Warning', reason: REASON.featureUnsupported, message, object });
+    }
+    if (graceSeconds !== undefined) this.#shorten(worker, graceSeconds);
+    this.admitAll();
+    return worker;
+  }
+
+  #refuse({ uid }: Worker, problems: readonly string[]): void {
+    const message = `Pod can't be run by limpet: ${problems.join('; ')}`;
+    this.#options.turns.post(uid, { type: 'Rejected', reason: REASON.featureUnsupported, message });
+  }
+
+  #change(worker: Worker, pod: Pod): void {
+    const { store, turns, log } = this.#options;
+    const before = worker.want.pod;
+    const isSame =
+      before.metadata.generation === pod.metadata.generation && specHash(before) === specHash(pod);
+    if (isSame) return;
+    store.putPod(pod, 'api', specHash(pod));
+    log.info('a pod was changed', podFields(pod));
+    worker.want = { ...worker.want, pod };
+    turns.post(worker.uid, { type: 'Tick' });
+  }
+
+  /** Only a shorter grace is news. */
+  #shorten(worker: Worker, graceSeconds: number): void {
+    const { deletion } = worker.want;
+    if (deletion !== undefined && deletion.graceSeconds <= graceSeconds) return;
+    this.remove(worker, graceSeconds);
+  }
+
+  /** The API server has this pod no more. Durable when it returns. */
+  endApiPod(uid: string): void {
+    const { store, turns } = this.#options;
+    if (this.#over.has(uid)) return this.forgetApiPod(uid);
+    const worker = turns.workers.get(uid);
+    if (worker?.want.source !== 'api' || worker.want.deletion?.gone) return;
+    const deletion: Deletion = { ...this.#deletionOf(worker, undefined), gone: true };
+    store.putDeletion(uid, deletion);
+    this.#end(worker, deletion);
+  }
+
+  /** The API server knows that the pod is gone. */
+  forgetApiPod(uid: string): void {
+    const { store, log } = this.#options;
+    const worker = this.#over.get(uid);
+    if (worker === undefined) return;
+    store.forget(uid);
+    this.#over.delete(uid);
+    log.info('pod is gone', podFields(worker.want.pod));
   }
 
   /** Adds pods and ends others in one step; durable when it returns. */
@@ -106,8 +199,14 @@ export class Desired {
 
   /** A pod is gone: forget it, and let in who waited for it. */
   forget(worker: Worker): void {
-    this.#options.store.forget(worker.uid);
-    this.#options.log.info('pod is gone', podFields(worker.want.pod));
+    const { source, deletion, pod } = worker.want;
+    if (source === 'api' && deletion?.gone === undefined) {
+      this.#over.set(worker.uid, worker);
+      this.#options.onOver(worker);
+    } else {
+      this.#options.store.forget(worker.uid);
+      this.#options.log.info('pod is gone', podFields(pod));
+    }
     // A file that came back unchanged while its pod was ending wants the same pod again.
     if (this.#manifests !== undefined) this.setManifests(this.#manifests);
     else this.admitAll();

@@ -68,8 +68,14 @@ export type WatchOptions<T extends ApiObject> = {
   readonly namespace?: string;
   /** `metadata.name=a` follows one object, `spec.nodeName=pi1` the pods of a node. */
   readonly fieldSelector?: string;
-  /** Where an earlier watch of the same objects has stopped, and what was there then. */
-  readonly resume?: { readonly resourceVersion: string; readonly known: Iterable<Identified> };
+  /**
+   * Where an earlier watch of the same objects has stopped, and what was there then. Without a
+   * version it begins with a list, which tells what of that is gone.
+   */
+  readonly resume?: {
+    readonly resourceVersion: string | undefined;
+    readonly known: Iterable<Identified>;
+  };
   /**
    * Called before each watch and, with its version, after each complete list, before anything is
    * told of it: is this the right cluster? A `Failure` that it throws counts as one of the connection.

@@ -12,6 +12,7 @@ export type FieldTable = {
   readonly carried: readonly string[];
   readonly dropped: readonly string[];
   readonly later: readonly string[];
+  readonly scheduled: readonly string[];
   /**
    * Values that ask for nothing, of `later` fields for which they are not just null, false, 0 and
    * what is empty.
@@ -23,6 +24,7 @@ type Columns = {
   readonly carried: string;
   readonly dropped?: string;
   readonly later?: string;
+  readonly scheduled?: string;
   readonly harmless?: FieldTable['harmless'];
 };
 
@@ -33,6 +35,7 @@ function table(type: string, columns: Columns): FieldTable {
     carried: words(columns.carried),
     dropped: words(columns.dropped),
     later: words(columns.later),
+    scheduled: words(columns.scheduled),
     harmless: columns.harmless ?? {},
   };
 }
@@ -55,7 +58,8 @@ export const FIELDS = {
       automountServiceAccountToken`,
     // Of taints a kubelet heeds only NoExecute ones of its node, and a node alone has no taints.
     dropped: 'schedulerName tolerations topologySpreadConstraints preemptionPolicy',
-    later: `ephemeralContainers nodeSelector readinessGates runtimeClassName overhead
+    scheduled: 'nodeSelector',
+    later: `ephemeralContainers readinessGates runtimeClassName overhead
       setHostnameAsFQDN hostUsers schedulingGates resourceClaims resources hostnameOverride
       schedulingGroup`,
     harmless: { hostUsers: [true] },
@@ -64,7 +68,7 @@ export const FIELDS = {
   NodeAffinity: table('NodeAffinity', {
     carried: '',
     dropped: 'preferredDuringSchedulingIgnoredDuringExecution',
-    later: 'requiredDuringSchedulingIgnoredDuringExecution',
+    scheduled: 'requiredDuringSchedulingIgnoredDuringExecution',
   }),
   PodOS: table('PodOS', { carried: 'name' }),
   PodDNSConfig: table('PodDNSConfig', { carried: 'nameservers searches options' }),
@@ -83,7 +87,9 @@ export const FIELDS = {
     carried: `name image imagePullPolicy command args workingDir env envFrom ports resources
       volumeMounts terminationMessagePath terminationMessagePolicy securityContext stdin stdinOnce
       tty restartPolicy livenessProbe readinessProbe startupProbe lifecycle`,
-    later: 'resizePolicy restartPolicyRules volumeDevices',
+    // What a resize would do; there is none.
+    dropped: 'resizePolicy',
+    later: 'restartPolicyRules volumeDevices',
   }),
   EnvVar: table('EnvVar', { carried: 'name value valueFrom' }),
   EnvVarSource: table('EnvVarSource', {

@@ -5,7 +5,7 @@
 import { LIMITS } from '../base/limits.ts';
 
 export type ManifestNode = {
-  /** Counted from 1. */
+  /** Counted from 1; 0 where there are no lines. */
   readonly line: number;
   readonly value: Scalar | readonly ManifestNode[] | ReadonlyMap<string, ManifestNode>;
   /** How a YAML scalar that is not text is written: `0644`, `yes`. */
@@ -68,6 +68,27 @@ export function createBudget(): Budget {
     },
   };
 }
+
+/**
+ * The tree of a value that was JSON, such as an object of the API; it has no lines.
+ * @throws ManifestSyntaxError when it has too many values or is nested too deep
+ */
+export function nodeOf(value: unknown, budget = createBudget(), depth = 0): ManifestNode {
+  budget.take(depth, NO_LINE);
+  if (Array.isArray(value)) {
+    return { line: NO_LINE, value: value.map((item) => nodeOf(item, budget, depth + 1)) };
+  }
+  if (typeof value !== 'object' || value === null) {
+    return { line: NO_LINE, value: (value ?? null) as Scalar };
+  }
+  const entries = Object.entries(value).filter(([, entry]) => entry !== undefined);
+  return {
+    line: NO_LINE,
+    value: new Map(entries.map(([key, entry]) => [key, nodeOf(entry, budget, depth + 1)])),
+  };
+}
+
+const NO_LINE = 0;
 
 /** The fields of a map; undefined of anything else. */
 export function mapOf({ value }: ManifestNode): ReadonlyMap<string, ManifestNode> | undefined {

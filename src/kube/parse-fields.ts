@@ -21,6 +21,11 @@ export type Details = { readonly value?: unknown; readonly remedy?: string };
 /** Where problems go. */
 export type Report = {
   readonly problems: readonly Problem[];
+  /**
+   * An API server has checked the object and a scheduler has placed it: what both have dealt with
+   * is no problem, nor is a field that the server knows and this table does not.
+   */
+  readonly isChecked?: true;
   add(path: Path, message: string, details?: Details): void;
 };
 
@@ -28,10 +33,15 @@ export type Report = {
 const MAX_PROBLEMS = 20;
 
 /** Collects the problems of one document. */
-export function createReport(root: ManifestNode, document?: number): Report {
+export function createReport(
+  root: ManifestNode,
+  document?: number,
+  { isChecked }: Pick<Report, 'isChecked'> = {},
+): Report {
   const problems: Problem[] = [];
   return {
     problems,
+    ...(isChecked && { isChecked }),
     add: (path, message, details = {}) => {
       if (problems.length === MAX_PROBLEMS) {
         problems.push({ path: '', message: 'has more problems, which are not shown' });
@@ -42,7 +52,7 @@ export function createReport(root: ManifestNode, document?: number): Report {
         message,
         ...(details.value === undefined ? {} : { value: formatValue(details.value) }),
         ...(details.remedy === undefined ? {} : { remedy: details.remedy }),
-        line: lineAt(root, path),
+        ...(root.line > 0 && { line: lineAt(root, path) }),
         ...(document === undefined ? {} : { document }),
       });
     },
@@ -81,7 +91,9 @@ function checkField(
   path: Path,
 ): void {
   if (table.carried.includes(name) || table.dropped.includes(name)) return;
-  if (!table.later.includes(name)) {
+  const isScheduled = table.scheduled.includes(name);
+  if (report.isChecked && (isScheduled || !table.later.includes(name))) return;
+  if (!isScheduled && !table.later.includes(name)) {
     const remedy = suggest(table, name);
     return report.add(path, `${table.type} has no such field`, { remedy });
   }
@@ -113,7 +125,8 @@ function isEmpty({ value }: ManifestNode): boolean {
 }
 
 function suggest(table: FieldTable, name: string): string {
-  const near = nearest(name, [...table.carried, ...table.later, ...table.dropped]);
+  const { carried, later, dropped, scheduled } = table;
+  const near = nearest(name, [...carried, ...later, ...dropped, ...scheduled]);
   if (near !== undefined) return `did you mean "${near}"?`;
   const owners = Object.values(FIELDS).filter(
     (other: FieldTable) => other.carried.includes(name) || other.later.includes(name),

@@ -12,6 +12,8 @@ export type ObjectMeta = {
   readonly annotations?: Readonly<Record<string, string>>;
   /** RFC 3339. */
   readonly creationTimestamp?: string;
+  /** Of a pod of the API server: counts the changes of what is wanted. */
+  readonly generation?: number;
 };
 
 export type Pod = {

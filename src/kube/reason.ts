@@ -21,6 +21,7 @@ export const REASON = {
   nodePowerLoss: 'NodePowerLoss',
   // pod
   deadlineExceeded: 'DeadlineExceeded',
+  featureUnsupported: 'PodFeatureUnsupported',
   // events
   created: 'Created',
   started: 'Started',

@@ -29,7 +29,12 @@ export type Want = {
   readonly deletion?: Deletion;
 };
 
-export type Deletion = { readonly graceSeconds: number; readonly at: Stamp };
+export type Deletion = {
+  readonly graceSeconds: number;
+  readonly at: Stamp;
+  /** The API server has the object no more: nobody is to be told of the end. */
+  readonly gone?: true;
+};
 
 /** How a container's run ended. Times are RFC 3339, absent when unknown. */
 export type Outcome = {

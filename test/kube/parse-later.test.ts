@@ -73,7 +73,6 @@ const LATER: readonly [string, string, string][] = [
     'env: [{name: A, valueFrom: {resourceFieldRef: {resource: requests.hugepages-2Mi}}}]',
     'spec.containers[0].env[0].valueFrom.resourceFieldRef.resource',
   ],
-  ['container', 'resizePolicy: [{resourceName: cpu}]', 'spec.containers[0].resizePolicy'],
   ['container', 'restartPolicyRules: [{action: Restart}]', 'spec.containers[0].restartPolicyRules'],
   ['container', 'restartPolicy: Always', 'spec.containers[0].restartPolicy'],
   ['container', 'volumeDevices: [{name: x}]', 'spec.containers[0].volumeDevices'],

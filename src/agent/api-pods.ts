@@ -1,0 +1,94 @@
+/**
+ * The pods that the API server has bound to this node: watched, stored, and handed to the workers.
+ * Mirror pods are what the API server shows of this node's own pods; they go to `mirror-pods.ts`.
+ */
+import type { Stored } from '../apiserver/resource.ts';
+import { PODS } from '../apiserver/resource.ts';
+import { watchObjects, type WatchState } from '../apiserver/watch.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { readApiPod } from '../kube/parse-api.ts';
+import type { Session } from './cluster.ts';
+import type { Desired } from './desired.ts';
+import { MIRROR_ANNOTATION, type ApiPod, type MirrorPods } from './mirror-pods.ts';
+import type { PodStatuses } from './pod-statuses.ts';
+
+export type ApiPodsOptions = {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly nodeName: string;
+  readonly desired: Desired;
+  readonly statuses: PodStatuses;
+  readonly mirrors: MirrorPods;
+  /** All that there is has been told of. */
+  readonly onSynced: () => void;
+};
+
+/** Follows the pods until the signal is aborted. */
+export async function followApiPods(
+  options: ApiPodsOptions,
+  session: Session,
+  signal: AbortSignal,
+): Promise<void> {
+  const { clock, random, log, nodeName, desired, statuses, mirrors } = options;
+  /** What was taken of each pod: a change of its status alone is our own. */
+  const taken = new Map<string, string>();
+  let phase: WatchState['phase'] | undefined;
+  const put = (object: Stored<ApiPod>): void => {
+    const { metadata } = object;
+    if (metadata.annotations?.[MIRROR_ANNOTATION] !== undefined) return mirrors.put(object);
+    const { uid } = metadata;
+    const version = versionOf(object);
+    if (taken.get(uid) === version) return;
+    const read = readApiPod(object, { ...metadata, namespace: metadata.namespace ?? '' });
+    const graceSeconds =
+      metadata.deletionTimestamp === undefined
+        ? undefined
+        : (metadata.deletionGracePeriodSeconds ?? read.pod.spec.terminationGracePeriodSeconds);
+    const worker = desired.setApiPod(read, graceSeconds);
+    taken.set(uid, version);
+    if (worker !== undefined) {
+      statuses.heard(worker, object.status);
+      statuses.changed([worker]);
+    }
+  };
+  const known = desired.apiPods().map(({ uid, want }) => {
+    const { namespace, name } = want.pod.metadata;
+    return { uid, namespace, name, resourceVersion: '' };
+  });
+  await watchObjects<ApiPod>(
+    {
+      ...{ client: session.client, clock, random, signal, verify: session.verify },
+      resource: PODS,
+      fieldSelector: `spec.nodeName=${nodeName}`,
+      resume: { resourceVersion: undefined, known },
+    },
+    {
+      put,
+      gone: ({ uid }) => {
+        taken.delete(uid);
+        if (mirrors.gone(uid)) return;
+        desired.endApiPod(uid);
+        statuses.forget(uid);
+      },
+      synced: () => options.onSynced(),
+      bookmark: () => undefined,
+      state: (state) => {
+        if (state.phase === phase) return;
+        phase = state.phase;
+        const problem = state.phase === 'watching' ? undefined : state.why?.message;
+        log.debug('the watch of the pods', { phase, problem: problem ?? '' });
+      },
+    },
+  );
+}
+
+/** Differs when something is wanted of the pod that was not before. */
+function versionOf({ metadata }: Stored<ApiPod>): string {
+  const { generation, deletionTimestamp, deletionGracePeriodSeconds, labels, annotations } =
+    metadata;
+  const rest = [generation, deletionTimestamp, deletionGracePeriodSeconds, labels, annotations];
+  return JSON.stringify(rest);
+}

@@ -1,0 +1,196 @@
+/**
+ * Mirror pods: what the API server shows of the pods that this node has from its manifests and from
+ * `limpet apply`. They can be looked at there, and not changed: one that is deleted is made again.
+ * Source: pkg/kubelet/pod/mirror_client.go, v1.36.
+ */
+import type { V1Pod } from '@kubernetes/client-node/dist/gen/models/all.js';
+import type { ApiClient } from '../apiserver/client.ts';
+import { ApiFailure } from '../apiserver/errors.ts';
+import { createObject, deleteObject } from '../apiserver/objects.ts';
+import { PODS, type Stored } from '../apiserver/resource.ts';
+import type { Clock } from '../base/clock.ts';
+import { Failure } from '../base/failure.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import type { Pod } from '../kube/pod.ts';
+import { CONFIG_HASH_ANNOTATION, CONFIG_SOURCE_ANNOTATION } from '../kube/static-uid.ts';
+import { v1Pod } from '../kube/v1-pod.ts';
+import type { Wire } from '../kube/wire.ts';
+import { createPoke } from './poke.ts';
+import type { Worker } from './turns.ts';
+
+export type ApiPod = Wire<V1Pod>;
+
+export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+
+export type MirrorPodsOptions = {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly nodeName: string;
+  readonly workers: () => Iterable<Worker>;
+  /** Another object stands for the pod now: all has to be told to it. */
+  readonly onMade: (worker: Worker) => void;
+};
+
+/** As the API server has it. */
+type Mirror = {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly hash: string;
+  readonly isEnding: boolean;
+};
+
+const DEADLINE_MS = 30_000;
+const MIN_BACKOFF_MS = 1000;
+const MAX_BACKOFF_MS = 5 * 60_000;
+/** Who knows of a change pokes. */
+const IDLE_MS = 3_600_000;
+
+export class MirrorPods {
+  readonly #options: MirrorPodsOptions;
+  readonly #poke: ReturnType<typeof createPoke>;
+  /** By namespace and name. */
+  readonly #mirrors = new Map<string, Mirror>();
+
+  constructor(options: MirrorPodsOptions) {
+    this.#options = options;
+    this.#poke = createPoke(options.clock);
+  }
+
+  /** The uid of the object that stands for a pod of this node's own; undefined while none does. */
+  uidOf(worker: Worker): string | undefined {
+    const mirror = this.#mirrors.get(fullName(worker.want.pod));
+    return mirror?.hash === worker.uid && !mirror.isEnding ? mirror.uid : undefined;
+  }
+
+  /** The API server has this mirror pod. */
+  put({ metadata }: Stored<ApiPod>): void {
+    const { uid, name, annotations, deletionTimestamp } = metadata;
+    const namespace = metadata.namespace ?? '';
+    const hash = annotations?.[MIRROR_ANNOTATION] ?? '';
+    const key = `${namespace}/${name}`;
+    const before = this.#mirrors.get(key);
+    const isEnding = deletionTimestamp !== undefined;
+    this.#mirrors.set(key, { uid, namespace, name, hash, isEnding });
+    if (before?.uid !== uid) {
+      for (const worker of this.#options.workers()) {
+        if (worker.uid === hash) this.#options.onMade(worker);
+      }
+    }
+    if (before?.uid !== uid || before.isEnding !== isEnding) this.#poke.poke();
+  }
+
+  /** The API server has it no more. @returns whether it was a mirror pod */
+  gone(uid: string): boolean {
+    for (const [key, mirror] of this.#mirrors) {
+      if (mirror.uid !== uid) continue;
+      this.#mirrors.delete(key);
+      this.#poke.poke();
+      return true;
+    }
+    return false;
+  }
+
+  /** These had a turn: they may be new, or on their way out. */
+  changed(workers: readonly Worker[]): void {
+    if (workers.every(({ want }) => want.source === 'api')) return;
+    this.#poke.poke();
+  }
+
+  /** Keeps the mirror pods as they should be until the signal is aborted; after the first list. */
+  async run(client: ApiClient, nodeUid: () => string | undefined, signal: AbortSignal) {
+    const { clock, random, log } = this.#options;
+    let failures = 0;
+    while (!signal.aborted) {
+      let waitMs = IDLE_MS;
+      try {
+        await this.#bringAbout(client, nodeUid(), signal);
+        failures = 0;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Failure)) throw error;
+        const askedMs = error instanceof ApiFailure ? (error.retryAfterMs ?? 0) : 0;
+        const backoffMs = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
+        waitMs = Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMs);
+        failures += 1;
+        log.debug('cannot keep a mirror pod', { problem: error.message });
+      }
+      if (failures === 0) await this.#poke.wait(waitMs, signal);
+      else await clock.sleep(waitMs, signal).catch(() => undefined);
+    }
+  }
+
+  async #bringAbout(
+    client: ApiClient,
+    nodeUid: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (nodeUid === undefined) return;
+    const call = { signal, deadlineMs: DEADLINE_MS };
+    const own = new Map<string, Worker>();
+    for (const worker of this.#options.workers()) {
+      const { source, pod, deletion } = worker.want;
+      if (source !== 'api' && deletion === undefined) own.set(fullName(pod), worker);
+    }
+    const ending = new Set<string>();
+    for (const { want } of this.#options.workers()) {
+      if (want.source !== 'api' && want.deletion !== undefined) ending.add(fullName(want.pod));
+    }
+    let failure: Failure | undefined;
+    const attempt = async (work: () => Promise<unknown>) => {
+      await work().catch((error: unknown) => {
+        if (!(error instanceof Failure)) throw error;
+        failure ??= error;
+      });
+    };
+    for (const [key, { uid, namespace, name, hash }] of this.#mirrors) {
+      const worker = own.get(key);
+      if (worker?.uid === hash || (worker === undefined && ending.has(key))) continue;
+      const how = { gracePeriodSeconds: 0, preconditions: { uid } };
+      await attempt(() => deleteObject(client, PODS, { namespace, name }, how, call));
+    }
+    for (const [key, worker] of own) {
+      if (this.#mirrors.has(key)) continue;
+      const mirror = mirrorOf(worker, this.#options.nodeName, nodeUid);
+      const { namespace } = worker.want.pod.metadata;
+      await attempt(() =>
+        createObject(client, PODS, { namespace }, mirror, { ...call, metadataOnly: true }),
+      );
+    }
+    if (failure !== undefined && !isSettledByNews(failure)) throw failure;
+  }
+}
+
+/** It is there already, or gone already: the watch tells. */
+function isSettledByNews({ code }: Failure): boolean {
+  return code === 'AlreadyExists' || code === 'NotFound' || code === 'Conflict';
+}
+
+function mirrorOf({ want, uid }: Worker, nodeName: string, nodeUid: string): ApiPod {
+  const { metadata, spec } = v1Pod(want.pod);
+  const { name, namespace, labels, annotations } = metadata as Pod['metadata'];
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      ...{ name, namespace },
+      ...(labels !== undefined && { labels }),
+      annotations: {
+        ...annotations,
+        [CONFIG_SOURCE_ANNOTATION]: want.source === 'file' ? 'file' : 'limpet',
+        [CONFIG_HASH_ANNOTATION]: uid,
+        [MIRROR_ANNOTATION]: uid,
+      },
+      ownerReferences: [
+        { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeUid, controller: true },
+      ],
+    },
+    spec: { ...spec, nodeName, tolerations: [{ operator: 'Exists', effect: 'NoExecute' }] },
+  } as unknown as ApiPod;
+}
+
+function fullName({ metadata }: Pod): string {
+  return `${metadata.namespace}/${metadata.name}`;
+}
