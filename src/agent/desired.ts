@@ -98,13 +98,16 @@ export class Desired {
       worker = turns.add(wantOf(pod, 'api', order), undefined);
       if (!read.ok) this.#refuse(worker, read.problems);
     } else if (read.ok) {
-      this.#change(worker, pod);
+      this.#change(worker, pod, graceSeconds);
     } else if (worker.want.pod.spec.containers.length > 0) {
       const message = `the pod goes on as it was: ${read.problems.join('; ')}`;
       const object = objectOf(worker.want);
-      this.#options.onEvent({ type: 'Warning', reason: REASON.featureUnsupported, message, object });
+      const reason = REASON.featureUnsupported;
+      this.#options.onEvent({ type: 'Warning', reason, message, object });
     }
-    if (graceSeconds !== undefined) this.#shorten(worker, graceSeconds);
+    if (graceSeconds !== undefined && isShorter(worker.want, graceSeconds)) {
+      this.remove(worker, graceSeconds);
+    }
     this.admitAll();
     return worker;
   }
@@ -114,23 +117,24 @@ export class Desired {
     this.#options.turns.post(uid, { type: 'Rejected', reason: REASON.featureUnsupported, message });
   }
 
-  #change(worker: Worker, pod: Pod): void {
+  /** What is wanted of a pod, and that it is to end, in one step of the store. */
+  #change(worker: Worker, pod: Pod, graceSeconds: number | undefined): void {
     const { store, turns, log } = this.#options;
     const before = worker.want.pod;
+    const hash = specHash(pod);
     const isSame =
-      before.metadata.generation === pod.metadata.generation && specHash(before) === specHash(pod);
+      before.metadata.generation === pod.metadata.generation && specHash(before) === hash;
     if (isSame) return;
-    store.putPod(pod, 'api', specHash(pod));
-    log.info('a pod was changed', podFields(pod));
+    const isEnding = graceSeconds !== undefined && isShorter(worker.want, graceSeconds);
+    const deletion = isEnding ? this.#deletionOf(worker, graceSeconds) : undefined;
+    store.replacePods({
+      add: [{ pod, source: 'api', specHash: hash }],
+      delete: deletion === undefined ? [] : [{ uid: worker.uid, deletion }],
+    });
     worker.want = { ...worker.want, pod };
+    if (deletion !== undefined) return this.#end(worker, deletion);
+    log.info('a pod was changed', podFields(pod));
     turns.post(worker.uid, { type: 'Tick' });
-  }
-
-  /** Only a shorter grace is news. */
-  #shorten(worker: Worker, graceSeconds: number): void {
-    const { deletion } = worker.want;
-    if (deletion !== undefined && deletion.graceSeconds <= graceSeconds) return;
-    this.remove(worker, graceSeconds);
   }
 
   /** The API server has this pod no more. Durable when it returns. */
@@ -247,6 +251,11 @@ export class Desired {
       });
     }
   }
+}
+
+/** Only a shorter grace is news. */
+function isShorter({ deletion }: Want, graceSeconds: number): boolean {
+  return deletion === undefined || graceSeconds < deletion.graceSeconds;
 }
 
 function wantOf(pod: Pod, source: Want['source'], order: number, deletion?: Deletion): Want {

@@ -9,6 +9,7 @@
  *   and of no other.
  */
 import { Failure } from '../base/failure.ts';
+import { HASH_ANNOTATION } from '../kube/container-hash.ts';
 import type {
   ContainerStatusCri,
   ContainerSummary,
@@ -199,7 +200,10 @@ export class Looks {
     // It was removed since it was listed.
     const status = await this.#options.runtime.containerStatus(summary.id, signal);
     if (status === undefined) return undefined;
-    const bare = { ...status, labels: {}, annotations: {} };
+    const hash = status.annotations[HASH_ANNOTATION];
+    // The rest of them is never read, and is not kept for each container.
+    const annotations = hash === undefined ? {} : { [HASH_ANNOTATION]: hash };
+    const bare = { ...status, labels: {}, annotations };
     return bare.state === 'CONTAINER_EXITED' ? this.#options.onExited(uid, bare) : bare;
   }
 }

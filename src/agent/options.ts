@@ -74,9 +74,6 @@ export type Given = {
 /** From here on `--v` logs what only a developer wants to know. */
 const DEBUG_VERBOSITY = 4;
 
-const NO_API_PODS =
-  '--kubeconfig: the node joins its cluster, but pods of the API server are not carried out yet';
-
 /** The options that a configuration without problems gives. */
 export function agentOptions(given: Given): AgentOptions {
   const { kubelet, limpet, flags, gates, nodeName, configWarnings } = given;
@@ -103,7 +100,7 @@ export function agentOptions(given: Given): AgentOptions {
     kubelet,
     flags,
     gates,
-    configWarnings: flags.kubeconfig === '' ? configWarnings : [...configWarnings, NO_API_PODS],
+    configWarnings,
     version: VERSION,
     nodeIPs: flags.nodeIP.split(',').filter(Boolean),
     ...(flags.kubeconfig !== '' && { cluster: clusterOptions(given) }),

@@ -26,6 +26,8 @@ export function fnv1a128(text: string): string {
   return hash.toString(16).padStart(32, '0');
 }
 
+export const HASH_ANNOTATION = 'io.kubernetes.container.hash';
+
 /**
  * The annotation `io.kubernetes.container.hash`: FNV-1a-32 over the way Go prints the bytes of
  * `{"name":…,"image":…}`. Source: kubecontainer.HashContainer, v1.36.

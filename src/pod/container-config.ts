@@ -2,7 +2,7 @@
  * What the runtime is told of a container.
  * Source: pkg/kubelet/kuberuntime/kuberuntime_container.go, labels.go.
  */
-import { containerHash } from '../kube/container-hash.ts';
+import { containerHash, HASH_ANNOTATION } from '../kube/container-hash.ts';
 import type { ContainerConfig, Labels } from '../kube/cri.ts';
 import type { Container, ContainerPort, Pod } from '../kube/pod.ts';
 import { commandAndArgs, type Variable } from './environment.ts';
@@ -18,7 +18,6 @@ import { PRE_STOP_ANNOTATION, preStopAnnotation } from './pre-stop-annotation.ts
 import { containerResources, type ResourceFacts } from './resources.ts';
 import { containerSecurity, type ImageUser } from './security.ts';
 
-export const HASH_ANNOTATION = 'io.kubernetes.container.hash';
 export const RESTART_COUNT_ANNOTATION = 'io.kubernetes.container.restartCount';
 export const TERMINATION_MESSAGE_PATH_ANNOTATION = 'io.kubernetes.container.terminationMessagePath';
 export const TERMINATION_MESSAGE_POLICY_ANNOTATION =

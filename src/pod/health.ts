@@ -74,6 +74,7 @@ export function killGraceSeconds({ pod }: Want, container: Container, { cause }:
 /** Why a container is stopped, in the kubelet's words. */
 export function killMessage(want: Want, { name }: Container, { cause }: Kill): string {
   if (cause === 'postStart') return 'FailedPostStartHook';
+  if (cause === 'changed') return `Container ${name} definition changed, will be restarted`;
   const role = roleOf(want, name) ?? 'main';
   if (role !== 'main') return `Init container ${name} failed ${cause} probe`;
   const again = policyOf(want, role) === 'Never' ? '' : ', will be restarted';

@@ -79,9 +79,9 @@ export type ContainerLedger = {
   readonly backoff?: { readonly delayMs: number; readonly at: Stamp };
 };
 
-/** What a container has done wrong. */
+/** What a container has done wrong; `changed`: nothing, but it should be another one now. */
 export type Kill = {
-  readonly cause: 'startup' | 'liveness' | 'postStart';
+  readonly cause: 'startup' | 'liveness' | 'postStart' | 'changed';
   readonly message?: string;
 };
 

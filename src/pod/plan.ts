@@ -289,8 +289,9 @@ function ensure(draft: Draft, container: Container, role: Role, current: Sandbox
   if (ledger.outcome !== undefined) {
     if (!startsAgain(want, role, ledger.outcome)) return;
     // An init container that succeeded runs again for a new sandbox's sake: that is no failure.
-    const leftMs =
-      ledger.outcome.exitCode === 0 && role === 'init' ? 0 : backoffLeftMs(ledger, now);
+    const isFree =
+      ledger.kill?.cause === 'changed' || (ledger.outcome.exitCode === 0 && role === 'init');
+    const leftMs = isFree ? 0 : backoffLeftMs(ledger, now);
     if (leftMs > 0) return wakeAt(draft, now.monoMs + leftMs);
     return create(draft, container, ledger.attempt + 1, current);
   }

@@ -1,7 +1,8 @@
-/** What probes and hooks change in what is seen of a pod. Part of `reduce`. */
+/** What probes, hooks and changes of the spec change in what is seen of a pod. Part of `reduce`. */
 import { sinceMs } from '../base/clock.ts';
 import type { FailureCode } from '../base/failure.ts';
-import { lastReady } from './health.ts';
+import { containerHash, HASH_ANNOTATION } from '../kube/container-hash.ts';
+import { containerOf, lastReady } from './health.ts';
 import type {
   Action,
   ActionResult,
@@ -10,8 +11,18 @@ import type {
   Now,
   PodEvent,
   Seen,
+  Want,
 } from './model.ts';
-import { READY_STORE_MS, ofAttempt, stampAt, withContainer, withLedger, without } from './seen.ts';
+import {
+  READY_STORE_MS,
+  ofAttempt,
+  policyOf,
+  roleOf,
+  stampAt,
+  withContainer,
+  withLedger,
+  without,
+} from './seen.ts';
 
 /** What a probe says of a run that is over, or of a container that is none, counts for nothing. */
 export function probed(seen: Seen, event: PodEvent & { type: 'Probed' }, now: Now): Seen {
@@ -50,6 +61,30 @@ export function noteReady(seen: Seen, before: Ledger, now: Now): Seen {
     const isDue = stored === undefined || sinceMs(stored.at, now) >= READY_STORE_MS;
     if (!isDue && !isStoredAnyway) continue;
     ledger = withContainer(ledger, name, { ...container, ready: { is, at } });
+  }
+  return ledger === seen.ledger ? seen : withLedger(seen, ledger);
+}
+
+/**
+ * A container that was made of another definition than the pod has now is to be made anew: its
+ * image is all that may change. One that is never restarted stays as it is.
+ * Source: pkg/kubelet/kuberuntime computePodActions, containerChanged.
+ */
+export function noteChanged(want: Want, seen: Seen): Seen {
+  let { ledger } = seen;
+  // Pods of this node's own are replaced as a whole.
+  if (want.source !== 'api') return seen;
+  if (ledger.ending !== undefined || ledger.terminal !== undefined) return seen;
+  for (const { name, attempt, state, annotations } of seen.view?.containers ?? []) {
+    const hash = annotations[HASH_ANNOTATION];
+    if (hash === undefined || state !== 'CONTAINER_RUNNING') continue;
+    const container = ledger.containers[name];
+    if (container?.attempt !== attempt || container.outcome !== undefined) continue;
+    const role = roleOf(want, name);
+    const spec = containerOf(want, name);
+    if (role === undefined || spec === undefined || container.kill !== undefined) continue;
+    if (policyOf(want, role) === 'Never' || containerHash(spec) === hash) continue;
+    ledger = withContainer(ledger, name, { ...container, kill: { cause: 'changed' } });
   }
   return ledger === seen.ledger ? seen : withLedger(seen, ledger);
 }

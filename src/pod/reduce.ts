@@ -21,7 +21,7 @@ import type {
   View,
   Want,
 } from './model.ts';
-import { noteReady, postStartEnded, preStopEnded, probed } from './probed.ts';
+import { noteChanged, noteReady, postStartEnded, preStopEnded, probed } from './probed.ts';
 import {
   SIGNAL_SENT_MS,
   awaitsSignal,
@@ -44,7 +44,8 @@ import { settle } from './settle.ts';
 
 /** Folds one event into what is seen. */
 export function reduce(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
-  const settled = settle(want, absorb(want, apply(want, seen, event, now), now), now);
+  const absorbed = absorb(want, apply(want, seen, event, now), now);
+  const settled = noteChanged(want, settle(want, absorbed, now));
   const next = noteReady(noteStops(settled, now), seen.ledger, now);
   return next.ledger === seen.ledger && !isActiveDue(want, next, now)
     ? next
@@ -189,7 +190,8 @@ function creationOf(
       ...(before.backoff && { backoff: before.backoff }),
     };
   }
-  const isFailure = before.outcome.exitCode !== 0 || role !== 'init';
+  const isFailure =
+    before.kill?.cause !== 'changed' && (before.outcome.exitCode !== 0 || role !== 'init');
   const backoff = isFailure ? nextBackoff(before, now) : before.backoff;
   return {
     attempt,

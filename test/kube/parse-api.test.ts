@@ -46,7 +46,9 @@ const OBJECT = {
     securityContext: {},
     anotherOfTomorrow: true,
     imagePullSecrets: [{ name: 'registry' }],
-    initContainers: [{ name: 'init', image: 'a/b:1', imagePullPolicy: 'IfNotPresent', resources: {} }],
+    initContainers: [
+      { name: 'init', image: 'a/b:1', imagePullPolicy: 'IfNotPresent', resources: {} },
+    ],
     containers: [
       {
         name: 'web',
@@ -79,13 +81,20 @@ const OBJECT = {
           sources: [
             { serviceAccountToken: { expirationSeconds: 3607, path: 'token' } },
             { configMap: { name: 'ca', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-            { downwardAPI: { items: [{ path: 'n', fieldRef: { fieldPath: 'metadata.namespace' } }] } },
+            {
+              downwardAPI: {
+                items: [{ path: 'n', fieldRef: { fieldPath: 'metadata.namespace' } }],
+              },
+            },
           ],
         },
       },
       { name: 'c', configMap: { name: 'c', defaultMode: 420 } },
       { name: 's', secret: { secretName: 's', defaultMode: 256, optional: true } },
-      { name: 'd', downwardAPI: { items: [{ path: 'l', fieldRef: { fieldPath: 'metadata.labels' } }] } },
+      {
+        name: 'd',
+        downwardAPI: { items: [{ path: 'l', fieldRef: { fieldPath: 'metadata.labels' } }] },
+      },
       { name: 'e', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
       { name: 'h', hostPath: { path: '/tmp', type: '' } },
     ],

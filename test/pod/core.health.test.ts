@@ -319,3 +319,35 @@ test('with the ledger lost nothing that runs is stopped, and no hook is run agai
   assert.deepEqual(lines, ['0 SetUpPod']);
   assert.equal(ready(rig), 'True');
 });
+
+/** The API server has another image for the container `a`. */
+function withImage(rig: Rig, image: string): void {
+  const { pod: before } = rig.want;
+  const containers = before.spec.containers.map((one) => {
+    return one.name === 'a' ? { ...one, image } : one;
+  });
+  rig.want = { ...rig.want, pod: { ...before, spec: { ...before.spec, containers } } };
+  rig.post({ type: 'Tick' });
+}
+
+test('a container whose image was changed is made anew at once, the others stay', () => {
+  const rig = rigOf([container('a'), container('b')]);
+  rig.want = { ...rig.want, source: 'api' };
+  withImage(rig, 'busybox:2');
+  assert.deepEqual(rig.after(100), [
+    '0 StopContainer a#0 30s',
+    '0 PullImage busybox:2',
+    '0 CreateContainer a#1',
+    '0 StartContainer a#1',
+  ]);
+  withImage(rig, 'busybox:3');
+  rig.zero();
+  assert.equal(rig.after(100).at(-1), '0 StartContainer a#2', 'no backoff');
+});
+
+test('under Never a changed image changes nothing', () => {
+  const rig = rigOf([container('a')], { restartPolicy: 'Never' });
+  rig.want = { ...rig.want, source: 'api' };
+  withImage(rig, 'busybox:2');
+  assert.deepEqual(rig.after(100), []);
+});

@@ -7,6 +7,7 @@
  */
 import type { Fault } from '../../src/base/failure.ts';
 import type { Random } from '../../src/base/random.ts';
+import { containerHash, HASH_ANNOTATION } from '../../src/kube/container-hash.ts';
 import type { Probe } from '../../src/kube/pod.ts';
 import type {
   ActionResult,
@@ -43,6 +44,7 @@ export type SandboxRecord = Record<SandboxStatus> & { readyMs: number };
 export type ContainerRecord = Record<ContainerStatus> & {
   readonly name: string;
   readonly sandboxId: string;
+  readonly annotations: Readonly<Record<string, string>>;
   process?: Process;
 };
 
@@ -163,7 +165,10 @@ export class World {
     const status: ContainerStatus = {
       ...{ state: 'CONTAINER_CREATED', exitCode: 0, reason: '', startedMs: 0, finishedMs: 0 },
     };
-    const record = { id, uid, attempt, createdMs, status, saved: undefined, name, sandboxId };
+    const annotations = { [HASH_ANNOTATION]: containerHash({ name, image }) };
+    const record = {
+      ...{ id, uid, attempt, createdMs, status, saved: undefined, name, sandboxId, annotations },
+    };
     this.containers.set(id, record);
     this.#ports.onChange(uid);
     return OK;
@@ -318,14 +323,14 @@ export class World {
     const seen: ContainerSeen[] = [];
     for (const record of this.containers.values()) {
       if (record.uid !== uid) continue;
-      const { id, name, attempt, createdMs, sandboxId, status } = record;
+      const { id, name, attempt, createdMs, sandboxId, status, annotations } = record;
       const { state, exitCode, reason, startedMs, finishedMs } = status;
       seen.unshift({
         ...{ id, name, attempt, state, exitCode, reason, podSandboxId: sandboxId },
         createdAt: BigInt(createdMs) * 1_000_000n,
         startedAt: BigInt(startedMs) * 1_000_000n,
         finishedAt: BigInt(finishedMs) * 1_000_000n,
-        ...{ imageRef: 'sha256:x', message: '', labels: {}, annotations: {}, logPath: '' },
+        ...{ imageRef: 'sha256:x', message: '', labels: {}, annotations, logPath: '' },
       });
     }
     return seen;
