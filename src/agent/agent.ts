@@ -26,6 +26,7 @@ import { clusterWork } from './cluster-work.ts';
 import type { Core, Foundation } from './core.ts';
 import { createCore } from './core.ts';
 import { findingsOf, fullHold } from './findings.ts';
+import { forgottenPods } from './forgotten.ts';
 import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import type { Everything } from './looks.ts';
@@ -184,11 +185,20 @@ class Agent {
           this.#options,
           store,
           this.#runtime,
-          this.#unknown,
+          { unknown: [...this.#unknown], forgotten: this.#forgotten() },
           holds,
           this.#membership?.report(),
         ),
       startedAt: rfc3339OfMs(clock.now().wallMs),
+    });
+  }
+
+  #forgotten(): readonly string[] {
+    return forgottenPods(this.#base.store).flatMap((uid) => {
+      const worker = this.#core.turns.workers.get(uid);
+      if (worker === undefined) return [];
+      const { namespace, name } = worker.want.pod.metadata;
+      return `${namespace}/${name}`;
     });
   }
 

@@ -9,8 +9,10 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { readApiPod } from '../kube/parse-api.ts';
+import type { Store } from '../store/store.ts';
 import type { Session } from './cluster.ts';
 import type { Desired } from './desired.ts';
+import { createForgotten } from './forgotten.ts';
 import { MIRROR_ANNOTATION, type ApiPod, type MirrorPods } from './mirror-pods.ts';
 import type { PodStatuses } from './pod-statuses.ts';
 
@@ -19,6 +21,7 @@ export type ApiPodsOptions = {
   readonly random: Random;
   readonly log: Log;
   readonly nodeName: string;
+  readonly store: Store;
   readonly desired: Desired;
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
@@ -35,6 +38,7 @@ export async function followApiPods(
   const { clock, random, log, nodeName, desired, statuses, mirrors } = options;
   /** What was taken of each pod: a change of its status alone is our own. */
   const taken = new Map<string, string>();
+  const forgotten = createForgotten(options.store);
   let phase: WatchState['phase'] | undefined;
   const put = (object: Stored<ApiPod>): void => {
     const { metadata } = object;
@@ -67,13 +71,17 @@ export async function followApiPods(
     },
     {
       put,
-      gone: ({ uid }) => {
+      gone: ({ uid }, why) => {
         taken.delete(uid);
         if (mirrors.gone(uid)) return;
+        if (why === 'absent' && forgotten.isKept(uid)) return;
         desired.endApiPod(uid);
         statuses.forget(uid);
       },
-      synced: () => options.onSynced(),
+      synced: () => {
+        forgotten.settle(desired.apiPods().map(({ uid }) => uid));
+        options.onSynced();
+      },
       bookmark: () => undefined,
       state: (state) => {
         if (state.phase === phase) return;

@@ -7,6 +7,7 @@ import type { Credentials } from '../apiserver/credentials.ts';
 import { readClusterIdentity } from '../apiserver/identity.ts';
 import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
+import type { Log } from '../base/log.ts';
 import { compareClusters, type ClusterIdentity } from '../node/cluster-identity.ts';
 import type { Store } from '../store/store.ts';
 
@@ -14,6 +15,7 @@ export type ClusterCheckOptions = {
   readonly client: ApiClient;
   readonly credentials: Credentials;
   readonly clock: Clock;
+  readonly log: Log;
   readonly store: Pick<Store, 'meta' | 'setMeta'>;
   readonly nodeName: string;
   readonly signal: AbortSignal;
@@ -23,6 +25,23 @@ const KEY = 'cluster.identity';
 const DEADLINE_MS = 15_000;
 /** Many watches begin at the same time. */
 const FRESH_MS = 10_000;
+
+const RESTORED_KEY = 'cluster.restored';
+/** Versions grow all the time: they are not stored more often than this, for the card's sake. */
+const STORE_MS = 10 * 60_000;
+
+/**
+ * Why the pods that a list does not have are not taken for deleted: the cluster was restored from a
+ * backup since they were listed. Stays until `settleRestored`.
+ */
+export function restoredWhy(store: Pick<Store, 'meta'>): string | undefined {
+  return store.meta(RESTORED_KEY);
+}
+
+/** What the restored cluster does not know of has been dealt with. */
+export function settleRestored(store: Pick<Store, 'setMeta'>): void {
+  store.setMeta(RESTORED_KEY, undefined);
+}
 
 /** What the cluster was known by when it was last seen; undefined before the first time. */
 export function storedCluster(store: Pick<Store, 'meta'>): ClusterIdentity | undefined {
@@ -49,7 +68,7 @@ export function forgetCluster(store: Pick<Store, 'setMeta'>): void {
 export function createClusterCheck(
   options: ClusterCheckOptions,
 ): (listVersion: string | undefined) => Promise<void> {
-  const { client, credentials, clock, store, nodeName, signal } = options;
+  const { client, credentials, clock, log, store, nodeName, signal } = options;
   let seen: ClusterIdentity | undefined;
   let seenMonoMs = 0;
   let asking: Promise<ClusterIdentity> | undefined;
@@ -59,29 +78,48 @@ export function createClusterCheck(
     seenMonoMs = clock.now().monoMs;
     return seen;
   };
+  /** Newer than what is stored, but for the UIDs. */
+  let latest: ClusterIdentity | undefined;
+  let storedMonoMs = Number.NEGATIVE_INFINITY;
+  const remember = (identity: ClusterIdentity) => {
+    const { monoMs } = clock.now();
+    const isDue = !isSameButAge(identity, storedCluster(store)) || monoMs - storedMonoMs > STORE_MS;
+    latest = identity;
+    if (!isDue) return;
+    store.setMeta(KEY, JSON.stringify(identity));
+    storedMonoMs = monoMs;
+  };
   return async (listVersion) => {
     const isFresh = seen !== undefined && clock.now().monoMs - seenMonoMs < FRESH_MS;
     asking ??= (isFresh ? Promise.resolve(seen!) : look()).finally(() => (asking = undefined));
     const now = { ...(await asking), resourceVersion: listVersion };
-    const stored = storedCluster(store);
+    const stored = latest ?? storedCluster(store);
     if (stored === undefined) {
       if (now.nodeUid === undefined && now.serviceUid === undefined) {
         throw new Failure('Unavailable', 'neither our Node nor the service kubernetes can be read');
       }
-      return store.setMeta(KEY, JSON.stringify(now));
+      return remember(now);
     }
     const { verdict, reason } = compareClusters(stored, now);
-    if (verdict !== 'same') {
+    if (verdict === 'restored') {
+      log.warn('nothing is deleted because of what the cluster has forgotten', { reason });
+      store.setMeta(RESTORED_KEY, reason);
+      storedMonoMs = Number.NEGATIVE_INFINITY;
+    } else if (verdict !== 'same') {
       seen = undefined;
       const text = `what answers at ${credentials.server.origin} is not taken for our cluster: ${reason}`;
       throw new Failure(verdict === 'other' ? 'Conflict' : 'Unavailable', text);
     }
-    const known: ClusterIdentity = {
+    remember({
       caFingerprints: now.caFingerprints,
       nodeUid: now.nodeUid ?? stored.nodeUid,
       serviceUid: now.serviceUid ?? stored.serviceUid,
       resourceVersion: listVersion ?? stored.resourceVersion,
-    };
-    store.setMeta(KEY, JSON.stringify(known));
+    });
   };
+}
+
+function isSameButAge(a: ClusterIdentity, b: ClusterIdentity | undefined): boolean {
+  const rest = ({ resourceVersion: _, ...others }: ClusterIdentity) => JSON.stringify(others);
+  return b !== undefined && rest(a) === rest(b);
 }

@@ -27,7 +27,7 @@ export async function clusterWork(
   const synced = Promise.withResolvers<undefined>();
   const nodeUid = () => storedCluster(store)?.nodeUid;
   const pods = {
-    ...{ clock, log, desired, statuses, mirrors },
+    ...{ clock, log, store, desired, statuses, mirrors },
     random: systemRandom(),
     nodeName: options.nodeName,
     onSynced: () => synced.resolve(undefined),

@@ -217,7 +217,7 @@ async function follow(
   // The heartbeat shares its connection with nobody.
   using heart = new ApiClient({ credentials, clock });
   const base = { clock, random, nodeName, client };
-  const verify = createClusterCheck({ ...base, credentials, store, signal });
+  const verify = createClusterCheck({ ...base, log, credentials, store, signal });
   let uid = storedCluster(store)?.nodeUid;
   state.connecting(credentials.server.origin);
   parts.onLaterThan(context.files.validity()?.notBeforeMs ?? 0);

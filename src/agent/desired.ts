@@ -93,6 +93,7 @@ export class Desired {
     if (this.#over.has(uid)) return undefined;
     let worker = turns.workers.get(uid);
     if (worker === undefined) {
+      this.#endNamesakes(pod);
       const order = store.putPod(pod, 'api', specHash(pod));
       log.info('new pod from the API server', podFields(pod));
       worker = turns.add(wantOf(pod, 'api', order), undefined);
@@ -110,6 +111,14 @@ export class Desired {
     }
     this.admitAll();
     return worker;
+  }
+
+  /** Two pods of one name are never in a cluster at a time: the earlier is gone there. */
+  #endNamesakes({ metadata: { namespace, name } }: Pod): void {
+    for (const { uid, want } of this.apiPods()) {
+      const { metadata } = want.pod;
+      if (metadata.namespace === namespace && metadata.name === name) this.endApiPod(uid);
+    }
   }
 
   #refuse({ uid }: Worker, problems: readonly string[]): void {

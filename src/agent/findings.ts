@@ -15,12 +15,20 @@ export function fullHold(fault: Fault): Hold {
   };
 }
 
-/** The findings of this moment. `unknown` are pods of the runtime that nobody wants. */
+/** Names of pods that run and that somebody should know of, but does not. */
+export type Strays = {
+  /** The runtime has them, and the store was lost. */
+  readonly unknown: readonly string[];
+  /** The cluster was restored from a backup that is older than they are. */
+  readonly forgotten: readonly string[];
+};
+
+/** The findings of this moment. */
 export function findingsOf(
   { configWarnings }: Pick<AgentOptions, 'configWarnings'>,
   store: Store,
   runtime: RuntimeState,
-  unknown: ReadonlySet<string>,
+  { unknown, forgotten }: Strays,
   holds: Holds,
   cluster: ClusterReport | undefined,
 ): readonly Finding[] {
@@ -45,12 +53,21 @@ export function findingsOf(
     const kept = setAside === undefined ? '' : `; the damaged files are in ${setAside}`;
     add('store', 'degraded', `${message}${kept}`, 'check the SD card, and the pods in this list');
   }
-  if (unknown.size > 0) {
+  if (unknown.length > 0) {
     add(
       'pods',
       'degraded',
-      `${unknown.size} pod(s) run that the rebuilt store does not know: ${[...unknown].join(', ')}`,
+      `${unknown.length} pod(s) run that the rebuilt store does not know: ${unknown.join(', ')}`,
       'apply their manifests again; or end them: crictl stopp ID',
+    );
+  }
+  if (forgotten.length > 0) {
+    add(
+      'pods',
+      'degraded',
+      `${forgotten.length} pod(s) go on that the cluster, which was restored from a backup, does not ` +
+        `know: ${forgotten.join(', ')}`,
+      'create them again there under the same names; or end them: limpet delete pod NAME',
     );
   }
   for (const warning of configWarnings) {

@@ -47,7 +47,11 @@ export type WatchState =
  */
 export type Consumer<T> = {
   put(object: Stored<T>): void;
-  gone(object: Identified): void;
+  /**
+   * `deleted`: the server said so. `replaced`: another object has its name. `absent`: a complete
+   * list does not have it.
+   */
+  gone(object: Identified, why: GoneWhy): void;
   /** All that there is, after a complete list; what differs from before was told just now. */
   synced(objects: readonly Stored<T>[], resourceVersion: string): void;
   /**
@@ -58,6 +62,8 @@ export type Consumer<T> = {
   /** How it stands with the connection, at each change and each time something was heard. */
   state(state: WatchState): void;
 };
+
+export type GoneWhy = 'deleted' | 'replaced' | 'absent';
 
 export type WatchOptions<T extends ApiObject> = {
   readonly client: ApiClient;
@@ -181,7 +187,12 @@ async function syncList<T extends ApiObject>(
   await verify?.(list.resourceVersion);
   if (signal.aborted) return list.resourceVersion;
   const uids = new Set(list.objects.map(({ metadata }) => metadata.uid));
-  for (const object of known.without(uids)) tellGone(object, consumer, known);
+  const nameOf = (namespace: string | undefined, name: string) => `${namespace ?? ''}/${name}`;
+  const names = new Set(list.objects.map(({ metadata: m }) => nameOf(m.namespace, m.name)));
+  for (const object of known.without(uids)) {
+    const isReplaced = names.has(nameOf(object.namespace, object.name));
+    tellGone(object, isReplaced ? 'replaced' : 'absent', consumer, known);
+  }
   for (const object of list.objects) {
     const { uid, resourceVersion } = object.metadata;
     if (known.get(uid)?.resourceVersion !== resourceVersion) tellPut(object, consumer, known);
@@ -197,13 +208,13 @@ function tellPut<T extends ApiObject>(
 ): void {
   const identified = identify(object);
   const predecessor = known.predecessor(identified);
-  if (predecessor !== undefined) tellGone(predecessor, consumer, known);
+  if (predecessor !== undefined) tellGone(predecessor, 'replaced', consumer, known);
   consumer.put(object);
   known.remember(identified);
 }
 
-function tellGone<T>(object: Identified, consumer: Consumer<T>, known: Known): void {
-  consumer.gone(object);
+function tellGone<T>(object: Identified, why: GoneWhy, consumer: Consumer<T>, known: Known): void {
+  consumer.gone(object, why);
   known.forget(object);
 }
 
@@ -281,7 +292,7 @@ function take<T extends ApiObject>(
   if (type === 'ADDED' || type === 'MODIFIED') tellPut(stored, consumer, known);
   else if (type === 'DELETED') {
     const was = known.get(uid);
-    if (was !== undefined) tellGone(was, consumer, known);
+    if (was !== undefined) tellGone(was, 'deleted', consumer, known);
     consumer.bookmark(resourceVersion);
   } else throw protocolFailure(asked, 'an event is of an unknown type');
   attempt.version = resourceVersion;

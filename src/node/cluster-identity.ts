@@ -16,7 +16,8 @@ export type ClusterIdentity = {
 };
 
 export type Comparison = {
-  readonly verdict: 'same' | 'other' | 'unknown';
+  /** `restored`: it is ours, at an earlier time than it was before. */
+  readonly verdict: 'same' | 'restored' | 'other' | 'unknown';
   /** For people. */
   readonly reason: string;
 };
@@ -26,7 +27,8 @@ export type Comparison = {
  * that is the same proves that both clusters come from the same data. The authority alone proves
  * nothing, as it may be renewed, or used for several clusters.
  *
- * Only `same` allows to take a list as the truth about what is to run. `unknown` is to be asked again.
+ * Only `same` allows to take a list as the truth about what is not to run any more. What a restored
+ * cluster has forgotten nobody has ended. `unknown` is to be asked again.
  */
 export function compareClusters(stored: ClusterIdentity, seen: ClusterIdentity): Comparison {
   const service = compareUid(stored.serviceUid, seen.serviceUid);
@@ -68,7 +70,7 @@ function compareAge(stored: ClusterIdentity, seen: ClusterIdentity): Comparison 
   const isNumber = (version: string | undefined) => /^\d{1,20}$/.test(version ?? '');
   if (isNumber(before) && isNumber(now) && BigInt(now!) < BigInt(before!)) {
     return {
-      verdict: 'other',
+      verdict: 'restored',
       reason: `the cluster is at version ${now}, but was at ${before}: it was restored from a backup`,
     };
   }

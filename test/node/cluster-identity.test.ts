@@ -37,7 +37,7 @@ test('another cluster behind the same address', () => {
 test('a cluster that was restored from a backup', () => {
   assert.match(
     verdict({ resourceVersion: '999' }),
-    /^other: .*at version 999, but was at 1000.*backup/,
+    /^restored: .*at version 999, but was at 1000.*backup/,
   );
   assert.match(verdict({ resourceVersion: '10000' }), /^same/, 'numbers, not text');
   assert.match(verdict({ resourceVersion: 'abc' }), /^same/);

@@ -44,7 +44,7 @@ export type SandboxRecord = Record<SandboxStatus> & { readyMs: number };
 export type ContainerRecord = Record<ContainerStatus> & {
   readonly name: string;
   readonly sandboxId: string;
-  readonly annotations: Readonly<Record<string, string>>;
+  readonly annotations: ContainerSeen['annotations'];
   process?: Process;
 };
 

@@ -1,0 +1,128 @@
+/** A control plane and one virtual node that runs limpet, for the suites. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import {
+  attach as attachPlane,
+  list as listPlanes,
+  up as upPlane,
+  type ControlPlane,
+} from '../../scripts/lib/control-plane.ts';
+import { hostOfNodes } from '../../scripts/lib/control-plane-config.ts';
+import { installLimpet } from '../../scripts/lib/install-limpet.ts';
+import { attach, list, up, type VirtualNode } from '../../scripts/lib/virtual-node.ts';
+
+export const IMAGE = 'limpet.local/busybox:1';
+/** The programs may have to be built. */
+export const BUILD_TIMEOUT_MS = 3_600_000;
+export const TIMEOUT_MS = 600_000;
+
+const BOOTSTRAP = '/etc/kubernetes/bootstrap-kubelet.conf';
+const began = performance.now();
+
+export function note(line: string): void {
+  const seconds = ((performance.now() - began) / 1000).toFixed(1).padStart(6);
+  process.stdout.write(`# control-plane ${seconds} s  ${line}\n`);
+}
+
+export type Cluster = {
+  readonly plane: ControlPlane;
+  readonly node: VirtualNode;
+  kubectl(...args: readonly string[]): Promise<string>;
+  /** Creates or changes what the objects say. */
+  apply(...objects: readonly object[]): Promise<void>;
+  /** Waits until `look` gives something else than undefined; says what it waited for if it never does. */
+  until<T>(what: string, look: () => Promise<T | undefined>, timeoutMs?: number): Promise<T>;
+};
+
+/** Starts both; limpet is not installed yet. */
+export async function bringUp(name: string): Promise<Cluster> {
+  const plane = await upPlane(name, note);
+  const node = await up({
+    name,
+    containerd: '2',
+    forwards: [{ host: 0, guest: 10250 }],
+    say: note,
+  });
+  const kubectl = async (...args: readonly string[]) =>
+    (await plane.kubectl(args, { timeoutMs: TIMEOUT_MS })).stdout;
+  return {
+    plane,
+    node,
+    kubectl,
+    apply: async (...items) => {
+      const file = join(plane.directory, 'apply.json');
+      await writeFile(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+      await kubectl('apply', '-f', file);
+    },
+    until: async (what, look, timeoutMs = 120_000) => {
+      const end = performance.now() + timeoutMs;
+      for (;;) {
+        const found = await look();
+        if (found !== undefined) return found;
+        if (performance.now() > end) throw new Error(`not within ${timeoutMs / 1000} s: ${what}`);
+        await pause(500);
+      }
+    },
+  };
+}
+
+/** Ends what `bringUp` has started, also when only a part of it was. */
+export async function bringDown(name: string): Promise<void> {
+  if ((await list()).includes(name)) await (await attach(name)).down();
+  if ((await listPlanes()).includes(name)) await (await attachPlane(name)).down();
+}
+
+/** Installs limpet and lets it join with a bootstrap token, as one that was started by hand. */
+export async function joinLimpet({ plane, node, kubectl }: Cluster, name: string): Promise<void> {
+  await node.ssh('mkdir -p /etc/kubernetes /etc/systemd/system/limpet.service.d');
+  const files = [
+    [BOOTSTRAP, await bootstrapKubeconfig(plane)],
+    ['/etc/systemd/system/limpet.service.d/cluster.conf', dropIn()],
+  ] as const;
+  for (const [path, content] of files) {
+    const local = join(plane.directory, 'to-node');
+    await writeFile(local, content, { mode: 0o600 });
+    await node.copyIn(local, path);
+  }
+  await installLimpet(node);
+  await kubectl('wait', '--for=create', '--timeout=300s', `node/${name}`);
+  await kubectl('wait', '--for=condition=Ready', '--timeout=300s', `node/${name}`);
+  note('the node is Ready');
+}
+
+/** What kubeadm join would write. */
+async function bootstrapKubeconfig(plane: ControlPlane): Promise<string> {
+  const command = await plane.joinCommand();
+  const token = command[command.indexOf('--token') + 1];
+  const ca = (await readFile(join(plane.directory, 'pki/ca.crt'))).toString('base64');
+  const server = `https://${hostOfNodes}:${plane.port}`;
+  return JSON.stringify({
+    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'bootstrap' },
+    clusters: [{ name: 'cluster', cluster: { server, 'certificate-authority-data': ca } }],
+    users: [{ name: 'token', user: { token } }],
+    contexts: [{ name: 'bootstrap', context: { cluster: 'cluster', user: 'token' } }],
+  });
+}
+
+function dropIn(): string {
+  const options = `--kubeconfig /etc/kubernetes/kubelet.conf --bootstrap-kubeconfig ${BOOTSTRAP}`;
+  return `[Service]\nExecStart=\nExecStart=/usr/bin/limpet run ${options}\n`;
+}
+
+/** One line of the API server's audit log. */
+export type AuditEvent = {
+  readonly verb: string;
+  readonly requestURI: string;
+  readonly userAgent?: string;
+  readonly responseStatus?: { readonly code?: number };
+  readonly stageTimestamp: string;
+};
+
+/** What limpet has asked the API server for. */
+export async function requestsOf({ plane }: Cluster): Promise<readonly AuditEvent[]> {
+  const lines = (await readFile(plane.auditLog, 'utf8')).split('\n').filter(Boolean);
+  return lines
+    .map((line) => JSON.parse(line) as AuditEvent)
+    .filter(({ userAgent }) => userAgent?.startsWith('limpet/'));
+}
