@@ -131,6 +131,11 @@ class Agent {
       runtime: this.#runtime,
       cri: this.#core.cri,
       onLaterThan,
+      onLease: (isRenewed) => {
+        const { offline } = this.#core;
+        if (isRenewed) offline.heard();
+        else offline.missed();
+      },
       onSession: async (session, until) => {
         await clusterWork({ options, base, core: this.#core }, session, until);
       },

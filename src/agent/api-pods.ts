@@ -27,6 +27,8 @@ export type ApiPodsOptions = {
   readonly mirrors: MirrorPods;
   /** All that there is has been told of. */
   readonly onSynced: () => void;
+  /** Nothing that the API server had to tell is outstanding. */
+  readonly onCaughtUp: () => void;
 };
 
 /** Follows the pods until the signal is aborted. */
@@ -83,6 +85,7 @@ export async function followApiPods(
         options.onSynced();
       },
       bookmark: () => undefined,
+      caughtUp: () => options.onCaughtUp(),
       state: (state) => {
         if (state.phase === phase) return;
         phase = state.phase;

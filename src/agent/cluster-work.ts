@@ -23,7 +23,7 @@ export async function clusterWork(
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, log, store } = base;
-  const { desired, statuses, mirrors } = core;
+  const { desired, statuses, mirrors, offline } = core;
   const synced = Promise.withResolvers<undefined>();
   const nodeUid = () => storedCluster(store)?.nodeUid;
   const pods = {
@@ -31,6 +31,7 @@ export async function clusterWork(
     random: systemRandom(),
     nodeName: options.nodeName,
     onSynced: () => synced.resolve(undefined),
+    onCaughtUp: () => offline.caughtUp(),
   };
   // What happened while nobody could be told is told of pods that are still wanted.
   const afterList = async () => {

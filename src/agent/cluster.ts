@@ -50,6 +50,8 @@ export type ClusterParts = {
   readonly facts: (signal: AbortSignal) => Promise<NodeFacts>;
   /** A certificate has proved that it is at least this late, in ms since 1970. */
   readonly onLaterThan: (wallMs: number) => void;
+  /** Each time that the lease was renewed or could not be. */
+  readonly onLease: (isRenewed: boolean) => void;
   /** Until the signal is aborted the cluster can be talked to with this. */
   readonly onSession?: (session: Session, signal: AbortSignal) => Promise<void>;
 };
@@ -235,6 +237,7 @@ async function follow(
         onLost: () => pokes.node.poke(),
         onResult: (fault) => {
           heard('lease', fault);
+          parts.onLease(fault === undefined);
           if (fault === undefined && !wasWell) pokes.node.poke();
           wasWell = fault === undefined;
         },

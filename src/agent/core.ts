@@ -28,6 +28,7 @@ import { Probes } from './probes.ts';
 import { pullRecords } from './pull-records.ts';
 import { MirrorPods } from './mirror-pods.ts';
 import { PodStatuses } from './pod-statuses.ts';
+import { OfflinePods } from './offline.ts';
 import { bringUpToDate } from './report.ts';
 import type { Slots } from './slots.ts';
 import { createSlots } from './slots.ts';
@@ -56,6 +57,7 @@ export type Core = {
   /** What the API server is told of pods. */
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
+  readonly offline: OfflinePods;
 };
 
 /** Opens nothing that can fail: the runtime is connected by the first call. */
@@ -128,6 +130,8 @@ export function createCore(
       memory.worked();
       probes.follow(workers, (uid) => turns.workers.has(uid));
       // Now, and not when somebody asks: conditions bear the time at which they changed.
+      // Before their status is taken: who starts again has not failed.
+      offline.attend(workers);
       const onHost = workers.some(({ want }) => want.pod.spec.hostNetwork);
       const address = onHost ? addressesOf(options)[0] : undefined;
       for (const worker of workers) bringUpToDate(worker, clock.now(), address);
@@ -150,12 +154,15 @@ export function createCore(
     uidOf: (worker) => (worker.want.source === 'api' ? worker.uid : mirrors.uidOf(worker)),
     onDeleted: (uid) => desired.forgetApiPod(uid),
   });
+  const offline = stack.use(
+    new OfflinePods({ clock, log, directory: options.runDirectory, turns: () => turns }),
+  );
   const node = { name: options.nodeName, maxPods: options.maxPods, allocatable };
   const desired = new Desired({
     ...{ store, turns, clock, log, node, onEvent },
     onOver: (worker) => statuses.over(worker),
   });
-  const told = { statuses, mirrors };
+  const told = { statuses, mirrors, offline };
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
 }
 

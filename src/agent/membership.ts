@@ -24,6 +24,7 @@ export type MembershipParts = {
   readonly runtime: RuntimeState;
   readonly cri: CriRuntime;
   readonly onLaterThan: (wallMs: number) => void;
+  readonly onLease: ClusterParts['onLease'];
   readonly onSession: NonNullable<ClusterParts['onSession']>;
 };
 
@@ -39,7 +40,7 @@ export function createMembership(
 ): Membership | undefined {
   const { nodeName, maxPods, nodeIPs, rootDirectory } = options;
   if (options.cluster === undefined) return undefined;
-  const { clock, log, store, runtime, cri, onLaterThan, onSession } = parts;
+  const { clock, log, store, runtime, cri, onLaterThan, onLease, onSession } = parts;
   const storeProblem = () => {
     const health = store.health();
     return health.ok ? undefined : health.fault.message;
@@ -56,7 +57,7 @@ export function createMembership(
   const cluster = createCluster(
     { ...options.cluster, registration },
     {
-      ...{ clock, log, store, onLaterThan, onSession, facts },
+      ...{ clock, log, store, onLaterThan, onLease, onSession, facts },
       random: systemRandom(),
       machine: machineFacts(),
       settings: { kubeletVersion: KUBERNETES_VERSION, maxPods, port: PORT },

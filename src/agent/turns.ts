@@ -108,6 +108,13 @@ export class Turns {
     this.#wake(worker);
   }
 
+  /** Begins a pod anew that is over, with another ledger. */
+  restart(worker: Worker, ledger: Ledger): void {
+    const { hold, view } = worker.seen;
+    worker.seen = { ...firstSeen(ledger), ...(hold && { hold }), ...(view && { view }) };
+    this.post(worker.uid, { type: 'Hint', seq: this.#options.lookSeq() });
+  }
+
   postAll(event: PodEvent): void {
     for (const uid of this.#workers.keys()) this.post(uid, event);
   }

@@ -59,6 +59,11 @@ export type Consumer<T> = {
    * what was put last.
    */
   bookmark(resourceVersion: string): void;
+  /**
+   * All that there was has been told, after a complete list and at each bookmark of the server. A
+   * watch that goes on where it stopped may still have something to tell before that.
+   */
+  caughtUp?(): void;
   /** How it stands with the connection, at each change and each time something was heard. */
   state(state: WatchState): void;
 };
@@ -198,6 +203,7 @@ async function syncList<T extends ApiObject>(
     if (known.get(uid)?.resourceVersion !== resourceVersion) tellPut(object, consumer, known);
   }
   consumer.synced(list.objects, list.resourceVersion);
+  consumer.caughtUp?.();
   return list.resourceVersion;
 }
 
@@ -283,6 +289,7 @@ function take<T extends ApiObject>(
     const version = (object as ApiObject | undefined)?.metadata?.resourceVersion;
     if (!version) throw protocolFailure(asked, 'a bookmark has no resourceVersion');
     consumer.bookmark(version);
+    consumer.caughtUp?.();
     attempt.version = version;
     return;
   }

@@ -10,6 +10,7 @@ import {
   searchDomainProblem,
 } from './names.ts';
 import { readContainer } from './parse-container.ts';
+import { policyProblem } from './offline-policy.ts';
 import {
   field,
   notCarriedOut,
@@ -106,6 +107,8 @@ function readAnnotations(fields: Fields): ObjectMeta['annotations'] {
     if (wrongKey !== undefined) fields.report.add(path, wrongKey);
     const appArmor = key.startsWith('container.apparmor.security.beta.kubernetes.io/');
     if (appArmor && value !== 'runtime/default') notCarriedOut(fields.report, path, key, value);
+    const wrongPolicy = policyProblem(key, value);
+    if (wrongPolicy !== undefined) fields.report.add(path, wrongPolicy, { value });
     bytes += utf8.encode(key).length + utf8.encode(value).length;
   }
   if (bytes > MAX_ANNOTATIONS_BYTES) {

@@ -21,6 +21,8 @@ export const REASON = {
   nodePowerLoss: 'NodePowerLoss',
   // pod
   deadlineExceeded: 'DeadlineExceeded',
+  /** limpet's own: see `offline-policy.ts`. */
+  nodeOffline: 'NodeOffline',
   featureUnsupported: 'PodFeatureUnsupported',
   // events
   created: 'Created',

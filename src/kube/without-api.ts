@@ -7,6 +7,7 @@
  */
 import type { Path } from './manifest-node.ts';
 import { objectsOf, type ObjectReference } from './objects.ts';
+import { OFFLINE_POLICY_ANNOTATION } from './offline-policy.ts';
 import type { Report } from './parse-fields.ts';
 import type { Pod, Source } from './pod.ts';
 
@@ -48,6 +49,14 @@ export function withoutApi(
       value: reference.name,
       remedy: INSTEAD[field ?? ''] ?? 'remove it',
     });
+  }
+  const policy = pod.metadata.annotations?.[OFFLINE_POLICY_ANNOTATION] ?? 'run';
+  if (policy !== 'run') {
+    report.add(
+      [...path, 'metadata', 'annotations', OFFLINE_POLICY_ANNOTATION],
+      `${WHO[source]} run whether there is an API server or not`,
+      { value: policy, remedy: 'remove it' },
+    );
   }
   const { automountServiceAccountToken, enableServiceLinks: _none, ...spec } = pod.spec;
   if (automountServiceAccountToken === true) {

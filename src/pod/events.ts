@@ -35,8 +35,10 @@ export function eventsOf(
     if (container !== was) ledgerEvents(want, after, name, was, container, now, add);
   }
   const { terminal, ending } = after.ledger;
-  if (ending !== undefined && before.ledger.ending === undefined && ending.cause === 'deadline') {
-    add('Normal', REASON.deadlineExceeded, ending.message ?? '');
+  if (ending !== undefined && before.ledger.ending === undefined) {
+    const { cause, message = '' } = ending;
+    if (cause === 'deadline') add('Normal', REASON.deadlineExceeded, message);
+    if (cause === 'offline') add('Warning', REASON.nodeOffline, message);
   }
   if (terminal?.reason === REASON.nodePowerLoss && before.ledger.terminal === undefined) {
     add('Warning', REASON.nodePowerLoss, terminal.message ?? '');

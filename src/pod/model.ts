@@ -103,7 +103,7 @@ export type Ledger = {
   readonly terminal?: Terminal;
 };
 
-export type EndingCause = 'deleted' | 'completed' | 'deadline' | 'rejected';
+export type EndingCause = 'deleted' | 'completed' | 'deadline' | 'rejected' | 'offline';
 export type Ending = {
   readonly cause: EndingCause;
   readonly graceSeconds: number;
@@ -181,6 +181,8 @@ export type Seen = {
   readonly hold?: Hold;
   /** Why the pod has to wait for another one (same name, same port), if it must. */
   readonly waitFor?: Hold;
+  /** Why it must not be started while the API server is out of reach. */
+  readonly fence?: Hold;
 };
 
 /** Every effect that the core can ask for. `execute.ts` carries out each of them. */
@@ -283,6 +285,9 @@ export type PodEvent =
     }
   | { readonly type: 'Admitted' }
   | { readonly type: 'Rejected'; readonly reason: string; readonly message: string }
+  /** It must not run while the node is cut off for so long. */
+  | { readonly type: 'OfflineTooLong'; readonly message: string }
+  | { readonly type: 'Fenced'; readonly fence: Hold | undefined }
   | { readonly type: 'Waiting'; readonly waitFor: Hold | undefined }
   | { readonly type: 'Held'; readonly hold: Hold | undefined };
 

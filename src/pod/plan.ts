@@ -73,7 +73,7 @@ function planLife(draft: Draft): void {
   }
   const fresh = isFresh(seen);
   if (!fresh) propose(draft, { type: 'Look', key: 'look' });
-  if (ledger.admitted !== true || seen.waitFor !== undefined || seen.hold !== undefined) return;
+  if (ledger.admitted !== true || (seen.waitFor ?? seen.hold ?? seen.fence) !== undefined) return;
   const volumesUp = setUp(draft);
   if (!fresh) return;
   const current = currentSandbox(seen);

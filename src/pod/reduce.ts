@@ -11,6 +11,7 @@ import type {
   ActionResult,
   ContainerLedger,
   ContainerSeen,
+  EndingCause,
   ImageSeen,
   Ledger,
   Now,
@@ -81,17 +82,11 @@ function apply(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
         : withLedger(free, { ...free.ledger, admitted: true });
     }
     case 'Rejected':
-      if (seen.ledger.ending !== undefined) return seen;
-      return withLedger(seen, {
-        ...seen.ledger,
-        ending: {
-          cause: 'rejected',
-          graceSeconds: want.pod.spec.terminationGracePeriodSeconds,
-          since: now,
-          reason: event.reason,
-          message: event.message,
-        },
-      });
+      return ended(want, seen, 'rejected', event, now);
+    case 'OfflineTooLong':
+      return ended(want, seen, 'offline', { ...event, reason: REASON.nodeOffline }, now);
+    case 'Fenced':
+      return withOptional(seen, 'fence', event.fence);
     case 'Waiting':
       return withOptional(seen, 'waitFor', event.waitFor);
     case 'Held':
@@ -99,7 +94,20 @@ function apply(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
   }
 }
 
-function withOptional<K extends 'waitFor' | 'hold'>(
+function ended(
+  want: Want,
+  seen: Seen,
+  cause: EndingCause,
+  { reason, message }: { readonly reason: string; readonly message: string },
+  now: Now,
+): Seen {
+  if (seen.ledger.ending !== undefined) return seen;
+  const graceSeconds = want.pod.spec.terminationGracePeriodSeconds;
+  const ending = { cause, graceSeconds, since: now, reason, message };
+  return withLedger(seen, { ...seen.ledger, ending });
+}
+
+function withOptional<K extends 'waitFor' | 'hold' | 'fence'>(
   seen: Seen,
   key: K,
   value: Seen[K] | undefined,

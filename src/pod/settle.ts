@@ -52,8 +52,9 @@ function endingOf(want: Want, seen: Seen, now: Now): Ending | undefined {
 /** Nothing is left to run: all main containers are done for good, or an init container failed. */
 function isComplete(want: Want, ledger: Ledger): boolean {
   const { initContainers, containers } = want.pod.spec;
-  const mainDone = containers.every((c) => isFinal(want, ledger, c.name, 'main'));
-  if (mainDone) return true;
+  // A pod without any only stands for one that can't be carried out: its end is told.
+  if (containers.length === 0) return false;
+  if (containers.every((c) => isFinal(want, ledger, c.name, 'main'))) return true;
   if (initWasPassed(want, ledger, ledger.sandboxAttempt)) return false;
   return initContainers.some((c) => {
     const outcome = ledger.containers[c.name]?.outcome;

@@ -96,7 +96,7 @@ function isSidecar(container: Container | undefined): boolean {
 
 function whyOf(seen: Seen): { reason?: string; message?: string } {
   const { ledger } = seen;
-  const why = ledger.terminal ?? ledger.ending ?? seen.hold ?? seen.waitFor;
+  const why = ledger.terminal ?? ledger.ending ?? seen.hold ?? seen.fence ?? seen.waitFor;
   return {
     ...(why?.reason !== undefined && { reason: why.reason }),
     ...(why?.message !== undefined && { message: why.message }),

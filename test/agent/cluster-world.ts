@@ -192,6 +192,7 @@ export function startMember(
     machine: given.machine ?? MACHINE,
     settings: { kubeletVersion: 'v1.36.3', maxPods: 110, port: 10250 },
     onLaterThan: () => undefined,
+    onLease: () => undefined,
   });
   const controller = new AbortController();
   const running = cluster.run(controller.signal);

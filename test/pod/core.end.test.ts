@@ -403,3 +403,13 @@ function freeze<T>(value: T): T {
   for (const part of Object.values(value)) freeze(part);
   return value;
 }
+
+test('a pod that can not be carried out has no containers, and ends as it is told', () => {
+  const rig = new Rig(pod('p', { containers: [] }));
+  rig.post({ type: 'Rejected', reason: 'PodFeatureUnsupported', message: 'spec.x' });
+  assert.equal(
+    rig.after(10).find((line) => line.includes('PodFeatureUnsupported')) !== undefined,
+    true,
+  );
+  assert.equal(rig.seen.ledger.terminal?.phase, 'Failed');
+});

@@ -104,6 +104,8 @@ function hasReason(
       return !isRunning;
     case 'deadline':
       return (active?.ms ?? 0) >= (activeDeadlineSeconds ?? Infinity) * 1000;
+    // The simulation has no API server that could be out of reach.
+    case 'offline':
     case undefined:
       return false;
   }
