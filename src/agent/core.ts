@@ -73,7 +73,11 @@ export function createCore(
   };
   const memoryBytes = memTotalBytes();
   const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
-  const onEvent = (event: NewEvent) => store.recordEvent(event, clock.now());
+  const onEvent = (event: NewEvent) => {
+    // In a cluster each pod is one of the API server's or has a mirror pod there.
+    const inApi = options.cluster === undefined ? {} : ({ inApi: true } as const);
+    store.recordEvent({ ...event, object: { ...event.object, ...inApi } }, clock.now());
+  };
   const holds = new Holds((hold) => turns.hold(hold));
   const nodeCgroup = createNodeCgroup(options, clock, cri.runtime);
   const looks = new Looks({
