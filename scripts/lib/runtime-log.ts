@@ -16,19 +16,33 @@ export type Call = {
 
 /** What containerd logged in this boot, from `sinceMs` on. */
 export async function runtimeLog(node: VirtualNode, sinceMs = 0): Promise<readonly Line[]> {
-  const { stdout } = await node.ssh(
-    'journalctl -u containerd -b -o json --output-fields=MESSAGE,__MONOTONIC_TIMESTAMP',
-    { timeoutMs: 120_000 },
-  );
-  return stdout
+  const { stdout } = await node.ssh('journalctl -u containerd -b -o json --output-fields=MESSAGE', {
+    timeoutMs: 120_000,
+  });
+  return linesOf(stdout).filter(({ monoMs }) => monoMs >= sinceMs);
+}
+
+type Entry = {
+  readonly MESSAGE?: unknown;
+  readonly __REALTIME_TIMESTAMP: string;
+  readonly __MONOTONIC_TIMESTAMP: string;
+};
+
+/** The lines of `journalctl -o json`. */
+export function linesOf(journal: string): readonly Line[] {
+  return journal
     .split('\n')
     .filter(Boolean)
-    .map((text) => JSON.parse(text) as { MESSAGE?: unknown; __MONOTONIC_TIMESTAMP: string })
-    .map(({ MESSAGE, __MONOTONIC_TIMESTAMP: us }) => ({
-      message: String(MESSAGE).replaceAll('\\"', '"'),
-      monoMs: Number(us) / 1000,
-    }))
-    .filter(({ monoMs }) => monoMs >= sinceMs);
+    .map((text) => {
+      const entry = JSON.parse(text) as Entry;
+      const message = String(entry.MESSAGE).replaceAll('\\"', '"');
+      // The journal takes lines in bunches; when each was written it says itself.
+      const wallMs = Date.parse(/^time="([^"]*)"/.exec(message)?.[1] ?? '');
+      const [takenMs, monoMs] = [entry.__REALTIME_TIMESTAMP, entry.__MONOTONIC_TIMESTAMP].map(
+        (us) => Number(us) / 1000,
+      ) as [number, number];
+      return { message, monoMs: Number.isNaN(wallMs) ? monoMs : monoMs + wallMs - takenMs };
+    });
 }
 
 /** The calls of starts that have ended well. */
