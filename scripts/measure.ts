@@ -9,6 +9,8 @@ import { parseArgs } from 'node:util';
 import type { PodReport } from '../src/server/api.ts';
 import { installLimpet, podsOf, until } from './lib/install-limpet.ts';
 import { run } from './lib/process.ts';
+import { restBetween, sample, type Rest } from './lib/rest.ts';
+import { megabytes, table } from './lib/table.ts';
 import {
   up,
   type Arch,
@@ -30,6 +32,7 @@ Bounds: private dirty memory is at most 24 MB with 10 pods, and at most 2 MB mor
 is written to the disk at rest. MB is 10^6.
 `;
 
+const LIMPET = { unit: 'limpet', executable: '/usr/bin/limpet' };
 const MAX_DIRTY_BYTES = 24e6;
 const MAX_MORE_BYTES = 2e6;
 const SETTLE_MS = 60_000;
@@ -41,101 +44,6 @@ const beganMs = performance.now();
 function say(line: string): void {
   const seconds = ((performance.now() - beganMs) / 1000).toFixed(0).padStart(4);
   process.stderr.write(`${seconds} s  ${line}\n`);
-}
-
-/** What the kernel counts of a process and of the disk, at one moment. */
-type Sample = {
-  readonly uptimeS: number;
-  readonly pid: number;
-  readonly rssBytes: number;
-  readonly pssBytes: number;
-  readonly privateDirtyBytes: number;
-  readonly hugeBytes: number;
-  /** Resident pages of the executable's own file: shared with the page cache, clean. */
-  readonly executableBytes: number;
-  readonly cpuMs: number;
-  readonly voluntarySwitches: number;
-  readonly involuntarySwitches: number;
-  readonly writtenBytes: number;
-  readonly writeCalls: number;
-  readonly descriptors: number;
-  readonly threads: number;
-  readonly diskSectors: number;
-};
-
-const SAMPLE = `
-p=$(systemctl show limpet -P MainPID); echo "pid $p"
-read -r up _ < /proc/uptime; echo "uptime $up"
-cat /proc/$p/smaps_rollup | sed 's/^/rollup /'
-read -r line < /proc/$p/stat; set -- \${line##*) }; echo "ticks $((\${12} + \${13}))"
-grep -h ctxt_switches /proc/$p/task/*/status
-sed 's/^/io /' /proc/$p/io
-echo "fds $(ls /proc/$p/fd | wc -l)"
-echo "threads $(ls /proc/$p/task | wc -l)"
-read -r line < /sys/block/vda/stat; set -- $line; echo "sectors $7"
-grep -A 4 ' /usr/bin/limpet' /proc/$p/smaps | grep '^Rss' | sed 's/^/own /'`;
-
-async function sample(node: VirtualNode): Promise<Sample> {
-  const { stdout } = await node.ssh(SAMPLE, { timeoutMs: 60_000 });
-  const sum = (pattern: RegExp): number =>
-    [...stdout.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
-  return {
-    uptimeS: sum(/^uptime (\S+)$/gm),
-    pid: sum(/^pid (\d+)$/gm),
-    rssBytes: 1024 * sum(/^rollup Rss:\s+(\d+) kB$/gm),
-    pssBytes: 1024 * sum(/^rollup Pss:\s+(\d+) kB$/gm),
-    privateDirtyBytes: 1024 * sum(/^rollup Private_Dirty:\s+(\d+) kB$/gm),
-    hugeBytes: 1024 * sum(/^rollup AnonHugePages:\s+(\d+) kB$/gm),
-    executableBytes: 1024 * sum(/^own Rss:\s+(\d+) kB$/gm),
-    // A tick is 10 ms for all programs, whatever the kernel's own is.
-    cpuMs: 10 * sum(/^ticks (\d+)$/gm),
-    voluntarySwitches: sum(/^voluntary_ctxt_switches:\s+(\d+)$/gm),
-    involuntarySwitches: sum(/^nonvoluntary_ctxt_switches:\s+(\d+)$/gm),
-    writtenBytes: sum(/^io write_bytes: (\d+)$/gm),
-    writeCalls: sum(/^io syscw: (\d+)$/gm),
-    descriptors: sum(/^fds (\d+)$/gm),
-    threads: sum(/^threads (\d+)$/gm),
-    diskSectors: sum(/^sectors (\d+)$/gm),
-  };
-}
-
-/** What a stretch of rest cost, by the minute. */
-type Rest = {
-  readonly pods: number;
-  readonly minutes: number;
-  readonly rssBytes: number;
-  readonly pssBytes: number;
-  readonly privateDirtyBytes: number;
-  readonly hugeBytes: number;
-  readonly executableBytes: number;
-  readonly cpuMsPerMinute: number;
-  readonly wakeUpsPerMinute: number;
-  readonly preemptionsPerMinute: number;
-  readonly writtenBytes: number;
-  readonly writeCallsPerMinute: number;
-  readonly diskWrittenBytes: number;
-  readonly descriptors: number;
-  readonly threads: number;
-};
-
-function restBetween(pods: number, from: Sample, to: Sample): Rest {
-  if (from.pid !== to.pid) throw new Error('limpet was restarted during the measurement');
-  const minutes = (to.uptimeS - from.uptimeS) / 60;
-  const rate = (key: keyof Sample): number => Math.round((to[key] - from[key]) / minutes);
-  const { rssBytes, pssBytes, privateDirtyBytes, hugeBytes, executableBytes } = to;
-  return {
-    pods,
-    minutes: Math.round(minutes * 100) / 100,
-    ...{ rssBytes, pssBytes, privateDirtyBytes, hugeBytes, executableBytes },
-    cpuMsPerMinute: rate('cpuMs'),
-    wakeUpsPerMinute: rate('voluntarySwitches'),
-    preemptionsPerMinute: rate('involuntarySwitches'),
-    writtenBytes: to.writtenBytes - from.writtenBytes,
-    writeCallsPerMinute: rate('writeCalls'),
-    diskWrittenBytes: 512 * (to.diskSectors - from.diskSectors),
-    descriptors: to.descriptors,
-    threads: to.threads,
-  };
 }
 
 function podText(name: string): string {
@@ -184,29 +92,11 @@ async function idle(
     await havePods(node, count);
     say(`${count} pods run; nothing is done for ${minutes} minutes`);
     await sleep(rests.length === 0 ? SETTLE_MS : BACKUP_MS);
-    const from = await sample(node);
+    const from = await sample(node, LIMPET);
     await sleep(minutes * 60_000);
-    rests.push(restBetween(count, from, await sample(node)));
+    rests.push(restBetween(count, from, await sample(node, LIMPET)));
   }
   return rests;
-}
-
-/** A table with a line for each figure and a column for each measurement. */
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? '').length)),
-  );
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, column) =>
-        column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!),
-      )
-      .join('  ');
-  return `${rows.map(line).join('\n')}\n`;
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function restTable(rests: readonly Rest[]): string {

@@ -8,6 +8,7 @@ import { followApiPods } from './api-pods.ts';
 import type { Session } from './cluster.ts';
 import { storedCluster } from './cluster-check.ts';
 import type { Core, Foundation } from './core.ts';
+import { sendEvents } from './event-sink.ts';
 import type { AgentOptions } from './options.ts';
 
 export type ClusterWorkParts = {
@@ -33,14 +34,18 @@ export async function clusterWork(
     onSynced: () => synced.resolve(undefined),
     onCaughtUp: () => offline.caughtUp(),
   };
+  const { client } = session;
   // What happened while nobody could be told is told of pods that are still wanted.
   const afterList = async () => {
     await abortable(synced.promise, signal);
-    const { client } = session;
     await Promise.all([statuses.run(client, signal), mirrors.run(client, nodeUid, signal)]);
   };
   const ended = (error: unknown) => {
     if (!signal.aborted) throw error;
   };
-  await Promise.all([followApiPods(pods, session, signal), afterList().catch(ended)]);
+  await Promise.all([
+    followApiPods(pods, session, signal),
+    afterList().catch(ended),
+    sendEvents({ clock, log, store, random: systemRandom(), client, options }, signal),
+  ]);
 }

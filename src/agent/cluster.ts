@@ -80,11 +80,10 @@ export function createCluster(options: ClusterOptions, parts: ClusterParts): Clu
   const files = certificateFiles(options.certDirectory, 'kubelet-client');
   const state = new ClusterState(clock, options.kubeconfig, () => files.validity());
   const pokes = { node: createPoke(clock), lease: createPoke(clock), renewal: createPoke(clock) };
+  // The kubelet, too, gives the name of the Node as its UID: it is known before the object is.
+  const object = { kind: 'Node', name: nodeName, uid: nodeName, inApi: true } as const;
   const onEvent = (type: EventRecord['type'], reason: string, message: string) =>
-    store.recordEvent(
-      { type, reason, message, object: { kind: 'Node', name: nodeName, uid: nodeName } },
-      clock.now(),
-    );
+    store.recordEvent({ type, reason, message, object }, clock.now());
   const context: Context = { options, parts, files, state, pokes, onEvent };
   return {
     poke: () => pokes.node.poke(),

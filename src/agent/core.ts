@@ -1,5 +1,5 @@
 /** Connects the pod workers with the runtime, the store and the node. */
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Now } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
@@ -75,7 +75,7 @@ export function createCore(
   };
   const memoryBytes = memTotalBytes();
   const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
-  const onEvent = (event: NewEvent) => store.recordEvent(event, clock.now());
+  const onEvent = (event: NewEvent) => recordEvent(options, store, event, clock.now());
   const holds = new Holds((hold) => turns.hold(hold));
   const nodeCgroup = createNodeCgroup(options, clock, cri.runtime);
   const looks = new Looks({
@@ -164,6 +164,12 @@ export function createCore(
   });
   const told = { statuses, mirrors, offline };
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
+}
+
+/** Records an event of a pod: in a cluster each is one of the API server's or has a mirror pod there. */
+function recordEvent(options: AgentOptions, store: Store, event: NewEvent, now: Now): void {
+  const inApi = options.cluster === undefined ? {} : ({ inApi: true } as const);
+  store.recordEvent({ ...event, object: { ...event.object, ...inApi } }, now);
 }
 
 /** Those that the Node tells of; none while the machine has none. */

@@ -1,5 +1,6 @@
 /** Objects of the API, as they are on the wire, and where they are found. */
 import type {
+  CoreV1Event,
   V1CertificateSigningRequest,
   V1Lease,
   V1Node,
@@ -41,6 +42,11 @@ export const SERVICES: Resource<Wire<V1Service>> = {
   api: '/api/v1',
   plural: 'services',
   kind: 'Service',
+};
+export const EVENTS: Resource<Wire<CoreV1Event>> = {
+  api: '/api/v1',
+  plural: 'events',
+  kind: 'Event',
 };
 
 export const LEASES: Resource<Wire<V1Lease>> = {

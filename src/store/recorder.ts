@@ -6,7 +6,7 @@ import { crc32 } from '../base/crc32.ts';
 import type { Clock, Now, Timer } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
-import type { EventObject, EventRecord, NewEvent } from '../kube/event.ts';
+import type { Delivered, Delivery, EventObject, EventRecord, NewEvent } from '../kube/event.ts';
 import { closeQuietly, type Sqlite } from './database.ts';
 import { migrate } from './schema.ts';
 
@@ -38,6 +38,10 @@ export const EVENT_MIGRATIONS: readonly string[] = [
      count INTEGER NOT NULL
    ) STRICT;
    CREATE INDEX events_identity ON events (identity);`,
+  // What was recorded before stays where it is.
+  `ALTER TABLE events ADD COLUMN in_api INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE events ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE events ADD COLUMN combined INTEGER NOT NULL DEFAULT 0;`,
 ];
 
 type Row = {
@@ -53,6 +57,16 @@ type Row = {
   readonly first_ms: number;
   readonly last_ms: number;
   readonly count: number;
+  /** Of `count`, what the API server has been told. */
+  readonly delivered: number;
+  readonly combined: number;
+  readonly in_api: number;
+};
+
+type Pending = {
+  /** With the count of what is not written yet. */
+  readonly record: EventRecord;
+  readonly delivered?: Delivered;
 };
 
 export class Recorder {
@@ -61,7 +75,7 @@ export class Recorder {
   readonly #log: Log;
   readonly #statements: Statements;
   /** Not written yet, by identity. */
-  readonly #pending = new Map<string, EventRecord>();
+  readonly #pending = new Map<string, Pending>();
   #timer: Timer | undefined;
   #failing = false;
 
@@ -79,12 +93,24 @@ export class Recorder {
     const identity = identityOf(cut);
     const old = this.#pending.get(identity);
     this.#pending.delete(identity);
-    this.#pending.set(identity, {
+    const isFirst = old === undefined || old.record.count === 0;
+    const record = {
       ...cut,
-      firstWallMs: old?.firstWallMs ?? now.wallMs,
+      firstWallMs: isFirst ? now.wallMs : old.record.firstWallMs,
       lastWallMs: now.wallMs,
-      count: (old?.count ?? 0) + 1,
-    });
+      count: (old?.record.count ?? 0) + 1,
+    };
+    this.#put(identity, { ...old, record }, now);
+  }
+
+  /** Notes what the API server has been told of an event; it is written with the next batch. */
+  setDelivered({ key, record }: Delivery, delivered: Delivered, now: Now): void {
+    const old = this.#pending.get(key) ?? { record: { ...record, count: 0 } };
+    this.#put(key, { ...old, delivered }, now);
+  }
+
+  #put(identity: string, pending: Pending, now: Now): void {
+    this.#pending.set(identity, pending);
     if (this.#pending.size > LIMITS.events) {
       this.#pending.delete(this.#pending.keys().next().value!);
     }
@@ -105,14 +131,47 @@ export class Recorder {
     } catch (error) {
       this.#failed('read events', error);
     }
-    for (const [identity, record] of this.#pending) {
-      if (matches(record.object, filter)) {
+    for (const [identity, { record }] of this.#pending) {
+      if (record.count > 0 && matches(record.object, filter)) {
         const old = found.get(identity);
         found.delete(identity);
         found.set(identity, merged(old, record));
       }
     }
     return [...found.values()];
+  }
+
+  /**
+   * The events of objects that the API server knows, or those of them that it has to be told of, in
+   * the order in which they happened last.
+   */
+  deliveries(which: 'all' | 'due'): readonly Delivery[] {
+    const { inApi, due, find } = this.#statements;
+    const found = new Map<string, Delivery>();
+    const add = (delivery: Delivery) => void found.set(delivery.key, delivery);
+    try {
+      for (const row of (which === 'all' ? inApi : due).iterate()) add(deliveryOf(row));
+      for (const [key, pending] of this.#pending) {
+        if (pending.record.object.inApi !== true) continue;
+        let old = found.get(key);
+        if (old === undefined) {
+          const row = find.get(keyOf(pending.record));
+          old = row === undefined ? undefined : deliveryOf(row);
+        }
+        const { count } = pending.record;
+        if (count > 0) found.delete(key);
+        if (old === undefined && count === 0) continue;
+        add({
+          key,
+          record: count > 0 ? merged(old?.record, pending.record) : old!.record,
+          delivered: pending.delivered ?? old?.delivered ?? NOTHING_DELIVERED,
+        });
+      }
+    } catch (error) {
+      this.#failed('read events', error);
+    }
+    const all = [...found.values()];
+    return which === 'all' ? all : all.filter((of) => of.delivered.count < of.record.count);
   }
 
   /** Writes what is pending; on a failure it stays pending and goes with the next batch. */
@@ -134,15 +193,22 @@ export class Recorder {
     closeQuietly(this.#database);
   }
 
-  #write(records: readonly EventRecord[]): void {
-    const { find, again, insert, trimPod, trim } = this.#statements;
-    for (const record of records) {
-      const row = rowOf(record);
-      const old = find.get(row);
-      if (old === undefined) insert.run(row);
-      else again.run(row.last_ms, row.count, old.id);
+  #write(all: readonly Pending[]): void {
+    const { find, again, mark, insert, trimPod, trim } = this.#statements;
+    for (const { record, delivered } of all) {
+      const key = keyOf(record);
+      const old = find.get(key);
+      const { count, combined } = delivered ?? NOTHING_DELIVERED;
+      if (old === undefined) {
+        if (record.count === 0) continue;
+        insert.run({ ...key, ...valuesOf(record), delivered: count, combined });
+        continue;
+      }
+      if (delivered !== undefined) mark.run(count, combined, old.id);
+      const { last_ms, in_api } = valuesOf(record);
+      if (record.count > 0) again.run(last_ms, record.count, in_api, old.id);
     }
-    for (const uid of new Set(records.map(({ object }) => object.uid ?? ''))) {
+    for (const uid of new Set(all.map(({ record }) => record.object.uid ?? ''))) {
       if (uid !== '') trimPod.run(uid, LIMITS.eventsPerPod);
     }
     trim.run(LIMITS.events);
@@ -156,26 +222,38 @@ export class Recorder {
 }
 
 type Statements = ReturnType<typeof prepare>;
-type NewRow = Omit<Row, 'id'> & { readonly identity: number };
+/** What tells one event from another. */
+type RowKey = Pick<
+  Row,
+  'kind' | 'namespace' | 'name' | 'uid' | 'field_path' | 'type' | 'reason' | 'message'
+> & { readonly identity: number };
+type NewRow = Omit<Row, 'id'> & RowKey;
 
 function prepare(database: Sqlite) {
   return {
     // In the order in which they happened last. Times can't tell: the clock may have been set.
     all: database.prepare<[], Row>('SELECT * FROM events ORDER BY id'),
-    find: database.prepare<[NewRow], { id: number }>(
-      `SELECT id FROM events WHERE identity = @identity AND kind = @kind AND name = @name
+    inApi: database.prepare<[], Row>('SELECT * FROM events WHERE in_api = 1 ORDER BY id'),
+    due: database.prepare<[], Row>(
+      'SELECT * FROM events WHERE in_api = 1 AND delivered < count ORDER BY id',
+    ),
+    find: database.prepare<[RowKey], Row>(
+      `SELECT * FROM events WHERE identity = @identity AND kind = @kind AND name = @name
          AND namespace = @namespace AND uid = @uid AND field_path = @field_path
          AND type = @type AND reason = @reason AND message = @message`,
     ),
-    again: database.prepare<[number, number, number]>(
-      `UPDATE events SET id = (SELECT max(id) + 1 FROM events), last_ms = ?, count = count + ?
-       WHERE id = ?`,
+    again: database.prepare<[number, number, number, number]>(
+      `UPDATE events SET id = (SELECT max(id) + 1 FROM events), last_ms = ?, count = count + ?,
+         in_api = ? WHERE id = ?`,
+    ),
+    mark: database.prepare<[number, number, number]>(
+      'UPDATE events SET delivered = ?, combined = ? WHERE id = ?',
     ),
     insert: database.prepare<[NewRow]>(
       `INSERT INTO events (identity, kind, namespace, name, uid, field_path, type, reason,
-         message, first_ms, last_ms, count)
+         message, first_ms, last_ms, count, in_api, delivered, combined)
        VALUES (@identity, @kind, @namespace, @name, @uid, @field_path, @type, @reason,
-         @message, @first_ms, @last_ms, @count)`,
+         @message, @first_ms, @last_ms, @count, @in_api, @delivered, @combined)`,
     ),
     trimPod: database.prepare<[string, number]>(
       `DELETE FROM events WHERE id IN
@@ -193,7 +271,7 @@ function identityOf({ type, reason, message, object }: NewEvent): string {
   return [kind, namespace, name, uid, fieldPath, type, reason, message].join('\0');
 }
 
-function rowOf(record: EventRecord): NewRow {
+function keyOf(record: EventRecord): RowKey {
   const { object, type, reason, message } = record;
   return {
     identity: crc32(identityOf(record)),
@@ -205,10 +283,20 @@ function rowOf(record: EventRecord): NewRow {
     type,
     reason,
     message,
-    first_ms: record.firstWallMs,
-    last_ms: record.lastWallMs,
-    count: record.count,
   };
+}
+
+function valuesOf({ firstWallMs, lastWallMs, count, object }: EventRecord) {
+  const in_api = object.inApi === true ? 1 : 0;
+  return { first_ms: firstWallMs, last_ms: lastWallMs, count, in_api };
+}
+
+const NOTHING_DELIVERED: Delivered = { count: 0, combined: 0 };
+
+function deliveryOf(row: Row): Delivery {
+  const record = recordOf(row);
+  const delivered = { count: row.delivered, combined: row.combined };
+  return { key: identityOf(record), record, delivered };
 }
 
 /** What is empty in a row was absent in the event. */
@@ -223,6 +311,7 @@ function recordOf(row: Row): EventRecord {
       ...(row.namespace === '' ? {} : { namespace: row.namespace }),
       ...(row.uid === '' ? {} : { uid: row.uid }),
       ...(row.field_path === '' ? {} : { fieldPath: row.field_path }),
+      ...(row.in_api === 0 ? {} : { inApi: true as const }),
     },
     firstWallMs: row.first_ms,
     lastWallMs: row.last_ms,

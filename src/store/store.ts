@@ -9,7 +9,7 @@
 import type { Clock, Now, Timer } from '../base/clock.ts';
 import { Failure, faultOf, type Fault } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
-import type { EventRecord, NewEvent } from '../kube/event.ts';
+import type { Delivered, Delivery, EventRecord, NewEvent } from '../kube/event.ts';
 import type { Deletion, Ledger } from '../pod/model.ts';
 import { writeBackup } from './backup.ts';
 import { closeQuietly, storeFailure, type NativeBinding, type Sqlite } from './database.ts';
@@ -68,6 +68,7 @@ const BACKUP_SETTLE_MS = 10_000;
 export class Store {
   readonly opening: Opening;
   readonly #parts: StoreParts;
+  readonly #listeners = new Set<() => void>();
   #floorMs: number;
   #uncertain: readonly string[];
   #fault: Fault | undefined;
@@ -210,6 +211,23 @@ export class Store {
   /** Adds an event, or counts it if the same one is there. Never throws. */
   recordEvent(event: NewEvent, now: Now): void {
     this.#parts.recorder.record(event, now);
+    for (const heard of this.#listeners) heard();
+  }
+
+  /** Calls `heard` after each event that is recorded, until the result is disposed of. */
+  hearEvents(heard: () => void): Disposable {
+    this.#listeners.add(heard);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(heard) };
+  }
+
+  /** See `Recorder.deliveries`. Never throws. */
+  deliveries(which: 'all' | 'due'): readonly Delivery[] {
+    return this.#parts.recorder.deliveries(which);
+  }
+
+  /** See `Recorder.setDelivered`. Never throws. */
+  setDelivered(delivery: Delivery, delivered: Delivered): void {
+    this.#parts.recorder.setDelivered(delivery, delivered, this.#parts.clock.now());
   }
 
   /** Events, the one that happened last at the end. Never throws. */

@@ -55,7 +55,7 @@ test('a configuration without a folder of static pods ends those that were', asy
     const config = [
       'apiVersion: kubelet.config.k8s.io/v1beta1',
       'kind: KubeletConfiguration',
-      'eventBurst: 5',
+      'kubeAPIBurst: 5',
       `podLogsDir: ${folder}/logs`,
       `containerRuntimeEndpoint: ${endpoint}`,
     ];
@@ -66,7 +66,7 @@ test('a configuration without a folder of static pods ends those that were', asy
       ({ pod }) => pod[0]?.deleting === true,
     );
     const said = report.findings.find(({ check }) => check === 'configuration');
-    assert.match(said?.message ?? '', /^eventBurst: without effect, /);
+    assert.match(said?.message ?? '', /^kubeAPIBurst: without effect, /);
   } finally {
     rmSync(folder, { recursive: true });
   }

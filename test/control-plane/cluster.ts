@@ -1,6 +1,6 @@
 /** A control plane and one virtual node that runs limpet, for the suites. */
 import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join as pathOf } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import {
   attach as attachPlane,
@@ -8,8 +8,7 @@ import {
   up as upPlane,
   type ControlPlane,
 } from '../../scripts/lib/control-plane.ts';
-import { hostOfNodes } from '../../scripts/lib/control-plane-config.ts';
-import { installLimpet } from '../../scripts/lib/install-limpet.ts';
+import { joinLimpet as join } from '../../scripts/lib/join-limpet.ts';
 import { attach, list, up, type VirtualNode } from '../../scripts/lib/virtual-node.ts';
 
 export const IMAGE = 'limpet.local/busybox:1';
@@ -17,7 +16,6 @@ export const IMAGE = 'limpet.local/busybox:1';
 export const BUILD_TIMEOUT_MS = 3_600_000;
 export const TIMEOUT_MS = 600_000;
 
-const BOOTSTRAP = '/etc/kubernetes/bootstrap-kubelet.conf';
 const began = performance.now();
 
 export function note(line: string): void {
@@ -51,7 +49,7 @@ export async function bringUp(name: string): Promise<Cluster> {
     node,
     kubectl,
     apply: async (...items) => {
-      const file = join(plane.directory, 'apply.json');
+      const file = pathOf(plane.directory, 'apply.json');
       await writeFile(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
       await kubectl('apply', '-f', file);
     },
@@ -75,39 +73,10 @@ export async function bringDown(name: string): Promise<void> {
 
 /** Installs limpet and lets it join with a bootstrap token, as one that was started by hand. */
 export async function joinLimpet({ plane, node, kubectl }: Cluster, name: string): Promise<void> {
-  await node.ssh('mkdir -p /etc/kubernetes /etc/systemd/system/limpet.service.d');
-  const files = [
-    [BOOTSTRAP, await bootstrapKubeconfig(plane)],
-    ['/etc/systemd/system/limpet.service.d/cluster.conf', dropIn()],
-  ] as const;
-  for (const [path, content] of files) {
-    const local = join(plane.directory, 'to-node');
-    await writeFile(local, content, { mode: 0o600 });
-    await node.copyIn(local, path);
-  }
-  await installLimpet(node);
+  await join(node, plane);
   await kubectl('wait', '--for=create', '--timeout=300s', `node/${name}`);
   await kubectl('wait', '--for=condition=Ready', '--timeout=300s', `node/${name}`);
   note('the node is Ready');
-}
-
-/** What kubeadm join would write. */
-async function bootstrapKubeconfig(plane: ControlPlane): Promise<string> {
-  const command = await plane.joinCommand();
-  const token = command[command.indexOf('--token') + 1];
-  const ca = (await readFile(join(plane.directory, 'pki/ca.crt'))).toString('base64');
-  const server = `https://${hostOfNodes}:${plane.port}`;
-  return JSON.stringify({
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'bootstrap' },
-    clusters: [{ name: 'cluster', cluster: { server, 'certificate-authority-data': ca } }],
-    users: [{ name: 'token', user: { token } }],
-    contexts: [{ name: 'bootstrap', context: { cluster: 'cluster', user: 'token' } }],
-  });
-}
-
-function dropIn(): string {
-  const options = `--kubeconfig /etc/kubernetes/kubelet.conf --bootstrap-kubeconfig ${BOOTSTRAP}`;
-  return `[Service]\nExecStart=\nExecStart=/usr/bin/limpet run ${options}\n`;
 }
 
 /** One line of the API server's audit log. */

@@ -3,8 +3,7 @@
  * API server's end, and asks for nothing that it may not have.
  */
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import {
@@ -13,15 +12,13 @@ import {
   up as upPlane,
   type ControlPlane,
 } from '../../scripts/lib/control-plane.ts';
-import { hostOfNodes } from '../../scripts/lib/control-plane-config.ts';
-import { installLimpet } from '../../scripts/lib/install-limpet.ts';
+import { joinLimpet } from '../../scripts/lib/join-limpet.ts';
 import { attach, list, up, type VirtualNode } from '../../scripts/lib/virtual-node.ts';
 
 const NAME = `limpet-${process.pid}`;
 /** The programs may have to be built. */
 const BUILD_TIMEOUT_MS = 3_600_000;
 const TIMEOUT_MS = 600_000;
-const BOOTSTRAP = '/etc/kubernetes/bootstrap-kubelet.conf';
 
 const began = performance.now();
 let plane: ControlPlane;
@@ -55,17 +52,7 @@ after(async () => {
 });
 
 test('a token makes a Ready node', { timeout: TIMEOUT_MS }, async () => {
-  await node.ssh('mkdir -p /etc/kubernetes /etc/systemd/system/limpet.service.d');
-  const files = [
-    [BOOTSTRAP, await bootstrapKubeconfig()],
-    ['/etc/systemd/system/limpet.service.d/cluster.conf', dropIn()],
-  ] as const;
-  for (const [path, content] of files) {
-    const local = join(plane.directory, 'to-node');
-    await writeFile(local, content, { mode: 0o600 });
-    await node.copyIn(local, path);
-  }
-  await installLimpet(node);
+  await joinLimpet(node, plane);
   await kubectl('wait', '--for=create', '--timeout=300s', `node/${NAME}`);
   await kubectl('wait', '--for=condition=Ready', '--timeout=300s', `node/${NAME}`);
   note('the node is Ready');
@@ -115,23 +102,4 @@ test('nothing that it asked for was denied', async () => {
 async function renewTime(): Promise<string> {
   const path = 'jsonpath={.spec.renewTime}';
   return await kubectl('-n', 'kube-node-lease', 'get', 'lease', NAME, '-o', path);
-}
-
-/** What kubeadm join would write. */
-async function bootstrapKubeconfig(): Promise<string> {
-  const command = await plane.joinCommand();
-  const token = command[command.indexOf('--token') + 1];
-  const ca = (await readFile(join(plane.directory, 'pki/ca.crt'))).toString('base64');
-  const server = `https://${hostOfNodes}:${plane.port}`;
-  return JSON.stringify({
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'bootstrap' },
-    clusters: [{ name: 'cluster', cluster: { server, 'certificate-authority-data': ca } }],
-    users: [{ name: 'token', user: { token } }],
-    contexts: [{ name: 'bootstrap', context: { cluster: 'cluster', user: 'token' } }],
-  });
-}
-
-function dropIn(): string {
-  const options = `--kubeconfig /etc/kubernetes/kubelet.conf --bootstrap-kubeconfig ${BOOTSTRAP}`;
-  return `[Service]\nExecStart=\nExecStart=/usr/bin/limpet run ${options}\n`;
 }

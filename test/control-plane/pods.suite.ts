@@ -278,6 +278,39 @@ test('cable out, pods deleted and made anew, power cut', { timeout: TIMEOUT_MS }
   assert.equal(idOf(same), idOf(daemon), 'who was not deleted went on');
 });
 
+test('events of pods and of the Node are in the cluster, once each', async () => {
+  type Event = {
+    readonly type: string;
+    readonly reason: string;
+    readonly message: string;
+    readonly involvedObject: {
+      readonly kind: string;
+      readonly name: string;
+      readonly uid: string;
+      readonly fieldPath?: string;
+    };
+    readonly source: { readonly component?: string; readonly host?: string };
+  };
+  const list = JSON.parse(await cluster.kubectl('get', 'events', '-o', 'json')) as {
+    readonly items: readonly Event[];
+  };
+  const told = list.items.filter(({ source }) => source.component === 'kubelet');
+  const reasonsOf = (name: string) =>
+    told.filter(({ involvedObject }) => involvedObject.name === name).map(({ reason }) => reason);
+  for (const reason of ['Created', 'Started', 'Killing']) {
+    assert.ok(reasonsOf('solo').includes(reason), `${reason} of a pod`);
+    assert.ok(reasonsOf(`still-${NAME}`).includes(reason), `${reason} of a static pod`);
+  }
+  for (const reason of ['Starting', 'Rebooted']) {
+    assert.ok(reasonsOf(NAME).includes(reason), `${reason} of the Node`);
+  }
+  const same = told.map(({ type, reason, message, involvedObject: { uid, fieldPath } }) =>
+    JSON.stringify([type, reason, message, uid, fieldPath]),
+  );
+  assert.equal(new Set(same).size, same.length);
+  assert.ok(told.every(({ source }) => source.host === NAME));
+});
+
 test('nothing that it asked for was denied, and it lists no more than its own', async () => {
   const requests = await requestsOf(cluster);
   const denied = requests.filter(({ responseStatus }) =>

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
-import { readdirSync, statSync, truncateSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LIMITS } from '../../src/base/limits.ts';
+import { openDatabase } from '../../src/store/database.ts';
+import { EVENT_MIGRATIONS } from '../../src/store/recorder.ts';
+import { migrate } from '../../src/store/schema.ts';
+import type { Store } from '../../src/store/store.ts';
 import { event, handClock, open, place, type Place } from './world.ts';
 
 test('the same event again is counted, and keeps the time when it was first seen', (t) => {
@@ -128,3 +132,69 @@ function record(where: Place): void {
   const clock = handClock();
   for (let n = 0; n < 100; n++) store.recordEvent(event(`Reason${n}`, `uid-${n}`), clock.now());
 }
+
+test('what the API server was told is kept with the events, and written with the next batch', (t) => {
+  const where = place(t);
+  const clock = handClock(1_000);
+  const inApi = (reason: string) => {
+    const { object, ...rest } = event(reason);
+    return { ...rest, object: { ...object, inApi: true } as const };
+  };
+  const due = (store: Store) =>
+    store
+      .deliveries('due')
+      .map(({ record, delivered }) => [
+        ...[record.reason, record.count, delivered.count, delivered.combined],
+      ]);
+  {
+    using store = open(where, { clock });
+    store.recordEvent(inApi('BackOff'), clock.now());
+    store.recordEvent(event('Local'), clock.now());
+    store.recordEvent(inApi('Started'), clock.now());
+    assert.deepEqual(due(store), [
+      ['BackOff', 1, 0, 0],
+      ['Started', 1, 0, 0],
+    ]);
+    store.setDelivered(store.deliveries('due')[0]!, { count: 1, combined: 0 });
+    assert.deepEqual(due(store), [['Started', 1, 0, 0]]);
+    clock.advance(6_000);
+    assert.equal(clock.timers, 0);
+    store.setDelivered(store.deliveries('due')[0]!, { count: 1, combined: 7 });
+    const order = store.events().map(({ reason }) => reason);
+    assert.deepEqual(order, ['BackOff', 'Local', 'Started'], 'a note is not another event');
+    store.recordEvent(inApi('BackOff'), clock.now());
+    assert.deepEqual(due(store), [['BackOff', 2, 1, 0]]);
+  }
+  using store = open(where, { clock });
+  assert.deepEqual(due(store), [['BackOff', 2, 1, 0]]);
+  const told = store.deliveries('all').map(({ record, delivered }) => [record.reason, delivered]);
+  assert.deepEqual(told, [
+    ['Started', { count: 1, combined: 7 }],
+    ['BackOff', { count: 1, combined: 0 }],
+  ]);
+  const heard: string[] = [];
+  {
+    using _ = store.hearEvents(() => heard.push('heard'));
+    store.recordEvent(inApi('Killing'), clock.now());
+  }
+  store.recordEvent(inApi('Killing'), clock.now());
+  assert.deepEqual(heard, ['heard']);
+});
+
+test('events that an older limpet has written are kept, and told to nobody', (t) => {
+  const where = place(t);
+  mkdirSync(where.directory, { recursive: true });
+  const database = openDatabase(join(where.directory, 'events.db'), 'normal');
+  migrate(database, EVENT_MIGRATIONS.slice(0, 1));
+  database.exec(
+    `INSERT INTO events VALUES (1, 5, 'Node', '', 'pi1', 'pi1', '', 'Normal', 'Starting', 'x',
+       1000, 2000, 3)`,
+  );
+  database.close();
+  using store = open(where);
+  assert.deepEqual(
+    store.events().map(({ reason, count }) => [reason, count]),
+    [['Starting', 3]],
+  );
+  assert.deepEqual(store.deliveries('all'), []);
+});
