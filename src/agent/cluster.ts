@@ -225,6 +225,7 @@ async function follow(
     state.failed(what, fault);
     if (fault?.code === 'Unauthenticated') pokes.renewal.poke();
   };
+  let isLeaseLost = false;
   const leasing = async () => {
     let wasWell = true;
     await keepLease(
@@ -232,7 +233,10 @@ async function follow(
         ...base,
         client: heart,
         nodeUid: () => uid,
-        onLost: () => pokes.node.poke(),
+        onLost: () => {
+          isLeaseLost = true;
+          pokes.node.poke();
+        },
         onResult: (fault) => {
           heard('lease', fault);
           if (fault === undefined && !wasWell) pokes.node.poke();
@@ -250,6 +254,11 @@ async function follow(
       ...{ client, clock, random, log, registration, machine, settings, onEvent },
       facts: parts.facts,
       knownUid: () => uid,
+      mayBeGone: () => {
+        const may = isLeaseLost;
+        isLeaseLost = false;
+        return may;
+      },
       onRegistered: (registered) => {
         uid = registered;
         state.registered(registered);
