@@ -27,8 +27,6 @@ export type MembershipParts = {
   readonly onSession: NonNullable<ClusterParts['onSession']>;
 };
 
-/** The kubelet's port. */
-const PORT = 10250;
 /** What nobody tells of, addresses and the disk, is looked at this often: it costs no request. */
 const LOOK_MS = 10_000;
 
@@ -37,7 +35,7 @@ export function createMembership(
   options: AgentOptions,
   parts: MembershipParts,
 ): Membership | undefined {
-  const { nodeName, maxPods, nodeIPs, rootDirectory } = options;
+  const { nodeName, maxPods, nodeIPs, rootDirectory, kubelet } = options;
   if (options.cluster === undefined) return undefined;
   const { clock, log, store, runtime, cri, onLaterThan, onSession } = parts;
   const storeProblem = () => {
@@ -59,7 +57,7 @@ export function createMembership(
       ...{ clock, log, store, onLaterThan, onSession, facts },
       random: systemRandom(),
       machine: machineFacts(),
-      settings: { kubeletVersion: KUBERNETES_VERSION, maxPods, port: PORT },
+      settings: { kubeletVersion: KUBERNETES_VERSION, maxPods, port: kubelet.port },
     },
   );
   const look = () => {
