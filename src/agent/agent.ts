@@ -29,6 +29,7 @@ import { findingsOf, fullHold } from './findings.ts';
 import { forgottenPods } from './forgotten.ts';
 import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
+import { createKubeletPorts, type KubeletPorts } from './kubelet-ports.ts';
 import type { Everything } from './looks.ts';
 import { createMembership, type Membership } from './membership.ts';
 import type { AgentOptions } from './options.ts';
@@ -102,6 +103,7 @@ class Agent {
   readonly #options: AgentOptions;
   readonly #base: Foundation;
   readonly #core: Core;
+  readonly #ports: KubeletPorts;
   readonly #membership: Membership | undefined;
   readonly #unknown = new Set<string>();
   #swept = false;
@@ -126,6 +128,7 @@ class Agent {
     this.#options = options;
     this.#base = base;
     this.#core = createCore(options, base, stack);
+    this.#ports = createKubeletPorts({ options, base, core: this.#core });
     this.#membership = createMembership(options, {
       ...base,
       runtime: this.#runtime,
@@ -137,6 +140,7 @@ class Agent {
         else offline.missed();
       },
       onSession: async (session, until) => {
+        this.#ports.useSession(session, until);
         await clusterWork({ options, base, core: this.#core }, session, until);
       },
     });
@@ -161,6 +165,7 @@ class Agent {
       this.#keepLogsSmall(signal),
       this.#storeAgain(signal),
       this.#membership?.run(signal),
+      this.#ports.run(signal),
     ]);
     const { turns, starts } = this.#core;
     turns.halt();
@@ -185,8 +190,8 @@ class Agent {
       cluster: () => this.#membership?.report(),
       hostIP: () => hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
-      findings: () =>
-        findingsOf(
+      findings: () => [
+        ...findingsOf(
           this.#options,
           store,
           this.#runtime,
@@ -194,6 +199,8 @@ class Agent {
           holds,
           this.#membership?.report(),
         ),
+        ...this.#ports.findings(),
+      ],
       startedAt: rfc3339OfMs(clock.now().wallMs),
     });
   }

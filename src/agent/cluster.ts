@@ -226,6 +226,7 @@ async function follow(
     state.failed(what, fault);
     if (fault?.code === 'Unauthenticated') pokes.renewal.poke();
   };
+  let isLeaseLost = false;
   const leasing = async () => {
     let wasWell = true;
     await keepLease(
@@ -233,7 +234,10 @@ async function follow(
         ...base,
         client: heart,
         nodeUid: () => uid,
-        onLost: () => pokes.node.poke(),
+        onLost: () => {
+          isLeaseLost = true;
+          pokes.node.poke();
+        },
         onResult: (fault) => {
           heard('lease', fault);
           parts.onLease(fault === undefined);
@@ -252,6 +256,11 @@ async function follow(
       ...{ client, clock, random, log, registration, machine, settings, onEvent },
       facts: parts.facts,
       knownUid: () => uid,
+      mayBeGone: () => {
+        const may = isLeaseLost;
+        isLeaseLost = false;
+        return may;
+      },
       onRegistered: (registered) => {
         uid = registered;
         state.registered(registered);

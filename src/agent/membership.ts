@@ -28,8 +28,6 @@ export type MembershipParts = {
   readonly onSession: NonNullable<ClusterParts['onSession']>;
 };
 
-/** The kubelet's port. */
-const PORT = 10250;
 /** What nobody tells of, addresses and the disk, is looked at this often: it costs no request. */
 const LOOK_MS = 10_000;
 
@@ -38,7 +36,7 @@ export function createMembership(
   options: AgentOptions,
   parts: MembershipParts,
 ): Membership | undefined {
-  const { nodeName, maxPods, nodeIPs, rootDirectory } = options;
+  const { nodeName, maxPods, nodeIPs, rootDirectory, kubelet } = options;
   if (options.cluster === undefined) return undefined;
   const { clock, log, store, runtime, cri, onLaterThan, onLease, onSession } = parts;
   const storeProblem = () => {
@@ -60,7 +58,7 @@ export function createMembership(
       ...{ clock, log, store, onLaterThan, onLease, onSession, facts },
       random: systemRandom(),
       machine: machineFacts(),
-      settings: { kubeletVersion: KUBERNETES_VERSION, maxPods, port: PORT },
+      settings: { kubeletVersion: KUBERNETES_VERSION, maxPods, port: kubelet.port },
     },
   );
   const look = () => {

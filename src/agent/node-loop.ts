@@ -48,6 +48,8 @@ export type NodeLoopOptions = {
   /** Of the Node that was ours the last time. */
   readonly knownUid: () => string | undefined;
   readonly onRegistered: (uid: string) => void;
+  /** Whether, since it was asked last, something happened that a deletion of the Node explains. */
+  readonly mayBeGone: () => boolean;
   readonly onEvent: (type: EventRecord['type'], reason: string, message: string) => void;
   /** After each try, with what is wrong. */
   readonly onResult: (fault: Fault | undefined) => void;
@@ -80,6 +82,7 @@ export async function keepNode(
   while (!signal.aborted) {
     let waitMs: number;
     try {
+      if (options.mayBeGone() && registered !== undefined) registered.reportAfterMs = 0;
       registered ??= await register(options, signal);
       await report(options, registered, signal);
       failures = 0;

@@ -1,7 +1,8 @@
 /** What the local socket and `limpet status` tell of the pods. */
 import type { PodStatus } from '../kube/pod.ts';
 import type { PodList, PodReport } from '../server/api.ts';
-import type { Now } from '../pod/model.ts';
+import type { Deletion, Now } from '../pod/model.ts';
+import { rfc3339OfMs } from '../pod/reduce.ts';
 import { statusOf, summaryOf } from '../pod/status.ts';
 import type { Worker } from './turns.ts';
 
@@ -25,7 +26,15 @@ export function reportOf(worker: Worker, now: Now, hostIP: string | undefined): 
     source: want.source,
     status,
     deleting: want.deletion !== undefined,
+    ...(want.deletion !== undefined && deletionOf(want.deletion)),
     summary: summaryOf(want, status),
+  };
+}
+
+function deletionOf({ graceSeconds, at }: Deletion) {
+  return {
+    deletionTimestamp: rfc3339OfMs(at.wallMs + graceSeconds * 1000),
+    deletionGracePeriodSeconds: graceSeconds,
   };
 }
 

@@ -7,6 +7,8 @@ import type {
   V1ObjectMeta,
   V1Pod,
   V1Service,
+  V1SubjectAccessReview,
+  V1TokenReview,
 } from '@kubernetes/client-node/dist/gen/models/all.js';
 
 import type { Wire } from '../kube/wire.ts';
@@ -58,6 +60,16 @@ export const CERTIFICATE_SIGNING_REQUESTS: Resource<Wire<V1CertificateSigningReq
   api: '/apis/certificates.k8s.io/v1',
   plural: 'certificatesigningrequests',
   kind: 'CertificateSigningRequest',
+};
+export const TOKEN_REVIEWS: Resource<Wire<V1TokenReview>> = {
+  api: '/apis/authentication.k8s.io/v1',
+  plural: 'tokenreviews',
+  kind: 'TokenReview',
+};
+export const SUBJECT_ACCESS_REVIEWS: Resource<Wire<V1SubjectAccessReview>> = {
+  api: '/apis/authorization.k8s.io/v1',
+  plural: 'subjectaccessreviews',
+  kind: 'SubjectAccessReview',
 };
 
 /** One object, or with a subresource a part of it: `status`, `token`, `eviction`. */

@@ -2,6 +2,7 @@
 import { request as httpRequest } from 'node:http';
 import { errnoOf } from '../base/failure.ts';
 import type { ErrorReport } from '../server/api.ts';
+import { agentSockets } from './agent-sockets.ts';
 import type { Io, OptionSpec } from './command.ts';
 import { CommandFailed, EXIT } from './exit.ts';
 
@@ -12,7 +13,7 @@ export const SOCKET_OPTION = {
   type: 'string',
   value: 'PATH',
   default: '/run/limpet/limpet.sock',
-  help: "the agent's socket",
+  help: "the agent's socket; else it is found",
 } as const satisfies OptionSpec;
 
 export type Question = {
@@ -38,8 +39,8 @@ export async function ask<T extends { readonly kind: string }>(
     if (value !== undefined) query.set(name, value);
   }
   const path = query.size === 0 ? question.path : `${question.path}?${query.toString()}`;
-  const text = await exchange(socketPath, { ...question, path }, io.signal);
-  const answer = parse(text, socketPath);
+  const { text, from } = await exchangeWith(socketPath, { ...question, path }, io.signal);
+  const answer = parse(text, from);
   if (answer.kind === 'Error') throw refusal(answer as ErrorReport);
   if (answer.kind !== kind) {
     throw new CommandFailed(
@@ -65,6 +66,28 @@ function refusal(report: ErrorReport): CommandFailed {
   const exitCode = report.reason === 'NotFound' ? EXIT.notFound : EXIT.failed;
   return new CommandFailed(exitCode, report.message, report.problems ?? []);
 }
+
+/** Where nobody listens on the usual socket, the one agent that listens elsewhere is asked. */
+async function exchangeWith(
+  socketPath: string,
+  question: Question,
+  signal: AbortSignal,
+): Promise<{ readonly text: string; readonly from: string }> {
+  try {
+    return { text: await exchange(socketPath, question, signal), from: socketPath };
+  } catch (error) {
+    if (socketPath !== SOCKET_OPTION.default || !(error instanceof NotRunning)) throw error;
+    const [from, ...more] = agentSockets();
+    if (from === undefined) throw error;
+    if (more.length > 0) {
+      const each = [from, ...more].map((path) => `--socket ${path}`);
+      throw new CommandFailed(EXIT.unreachable, 'there are several agents: choose one', each);
+    }
+    return { text: await exchange(from, question, signal), from };
+  }
+}
+
+class NotRunning extends CommandFailed {}
 
 async function exchange(
   socketPath: string,
@@ -116,9 +139,10 @@ function noAnswer(socketPath: string, error: Error): CommandFailed {
     'what did it say?   journalctl -u limpet -n 50',
     'start it:          sudo systemctl start limpet',
     'is it the machine? sudo limpet doctor',
+    'where it stands in for a kubelet, its unit is kubelet',
   ];
   if (code === 'ENOENT' || code === 'ECONNREFUSED') {
-    return new CommandFailed(EXIT.unreachable, `the agent is not running (${socketPath})`, look);
+    return new NotRunning(EXIT.unreachable, `the agent is not running (${socketPath})`, look);
   }
   if (error.name === 'TimeoutError' || error.name === 'AbortError') {
     const seconds = ANSWER_TIMEOUT_MS / 1000;

@@ -1,7 +1,6 @@
 import { readConfiguration, type Configuration } from '../agent/configuration.ts';
-import { leaves, type Effect, type Field, type Fields } from '../kube/config-fields.ts';
-import { formatSource, type Settings } from '../kube/config-settings.ts';
-import { formatDuration } from '../kube/go-duration.ts';
+import { leaves, type Effect, type Fields } from '../kube/config-fields.ts';
+import { formatSource, writtenValue, type Settings } from '../kube/config-settings.ts';
 import { jsonSchemaOf } from '../kube/json-schema.ts';
 import { KUBELET_FIELDS } from '../kube/kubelet-config.ts';
 import { KUBELET_FLAG_FIELDS } from '../kube/kubelet-flags.ts';
@@ -78,7 +77,7 @@ function describe(configuration: Configuration, wide: boolean): string {
     .map(({ title, fields, settings }) => {
       const rows = [...leaves(fields)].map(([path, field]) => {
         const { value, source } = settings.get(path)!;
-        const shown = value === undefined ? '' : textOf(written(field, value));
+        const shown = value === undefined ? '' : textOf(writtenValue(field, value));
         const effect = wide ? [describeEffect(field.effect)] : [];
         return [path, formatSource(source), ...effect, shown];
       });
@@ -97,12 +96,6 @@ function describeEffect(effect: Effect): string {
   return effect.kind === 'notNeeded' ? `none: ${effect.why}` : `${effect.kind}: ${effect.why}`;
 }
 
-/** A value as a file would have it; secrets are left out. */
-function written({ shape, secret }: Field<unknown>, value: unknown): unknown {
-  if (secret && Object.keys(value as object).length > 0) return '<masked>';
-  return shape.type === 'duration' ? formatDuration(value as number) : value;
-}
-
 function report(configuration: Configuration) {
   const parts = partsOf(configuration).map(({ fields, settings }) => {
     const values: Record<string, unknown> = {};
@@ -110,7 +103,7 @@ function report(configuration: Configuration) {
     for (const [path, field] of leaves(fields)) {
       const { value, source } = settings.get(path)!;
       if (value === undefined) continue;
-      setAt(values, path.split('.'), written(field, value));
+      setAt(values, path.split('.'), writtenValue(field, value));
       sources[path] = formatSource(source);
     }
     return { values, sources };

@@ -4,13 +4,16 @@ import { BUILT_WALL_MS } from '../base/version.ts';
 import { open, socketPath } from '../cri/open.ts';
 import { examine } from '../doctor/index.ts';
 import type { RuntimeAnswer } from '../doctor/machine.ts';
+import type { NodeReport } from '../server/api.ts';
+import { ask, SOCKET_OPTION } from './client.ts';
 import { defineCommand, type Io } from './command.ts';
-import { EXIT } from './exit.ts';
+import { CommandFailed, EXIT } from './exit.ts';
 import { OUTPUT_OPTION, outputFormat, writeObject } from './output.ts';
 import { printable } from './table.ts';
 
 /** Where kubeadm has it. */
 const KUBECONFIG = '/etc/kubernetes/kubelet.conf';
+const { rootDirectory: ROOT, runtimeEndpoint: RUNTIME } = DEFAULT_OPTIONS;
 
 export const command = defineCommand({
   name: 'doctor',
@@ -18,13 +21,13 @@ export const command = defineCommand({
   summary: 'Check this machine, and say what to do about what is wrong. The agent need not run.',
   details: `
 "failed" is what keeps pods from running, "degraded" what they can live with. Exits with 1 when
-something has failed. Some checks need root.`,
+something has failed. Some checks need root. Where the options name nothing, what holds is what the
+agent was told, if it runs.`,
   options: {
     'root-dir': {
       type: 'string',
       value: 'DIR',
-      default: DEFAULT_OPTIONS.rootDirectory,
-      help: 'state of the agent',
+      help: `state of the agent, else ${ROOT}`,
     },
     'pod-manifest-path': {
       type: 'string',
@@ -35,8 +38,7 @@ something has failed. Some checks need root.`,
     'container-runtime-endpoint': {
       type: 'string',
       value: 'URL',
-      default: DEFAULT_OPTIONS.runtimeEndpoint,
-      help: 'socket of containerd or CRI-O',
+      help: `of containerd or CRI-O, else ${RUNTIME}`,
     },
     kubeconfig: {
       type: 'string',
@@ -51,14 +53,16 @@ something has failed. Some checks need root.`,
   ],
   async run({ options }, io) {
     const format = outputFormat(options.output, ['json', 'yaml']);
-    const endpoint = options['container-runtime-endpoint'];
+    const agent = await askAgent(io);
+    const endpoint = options['container-runtime-endpoint'] ?? agent?.runtime.socket ?? RUNTIME;
+    const kubeconfig = options.kubeconfig ?? agent?.cluster?.kubeconfig;
     const findings = await examine({
       root: '',
-      rootDirectory: options['root-dir'],
+      rootDirectory: options['root-dir'] ?? agent?.store.path ?? ROOT,
       manifestDirectory: options['pod-manifest-path'],
       runtimeSocket: socketPath(endpoint),
-      kubeconfig: options.kubeconfig ?? KUBECONFIG,
-      kubeconfigIsDefault: options.kubeconfig === undefined,
+      kubeconfig: kubeconfig ?? KUBECONFIG,
+      kubeconfigIsDefault: kubeconfig === undefined,
       clock: io.clock,
       signal: io.signal,
       earliestWallMs: BUILT_WALL_MS,
@@ -87,6 +91,17 @@ something has failed. Some checks need root.`,
     return failed > 0 ? EXIT.failed : EXIT.ok;
   },
 });
+
+/** What the agent was told by its flags and files, if it runs and may be asked. */
+async function askAgent(io: Io): Promise<NodeReport | undefined> {
+  try {
+    const question = { method: 'GET', path: '/v1/status' } as const;
+    return await ask<NodeReport>(SOCKET_OPTION.default, question, 'NodeReport', io);
+  } catch (error) {
+    if (error instanceof CommandFailed) return undefined;
+    throw error;
+  }
+}
 
 async function askRuntime(endpoint: string, io: Io): Promise<RuntimeAnswer> {
   await using cri = open(endpoint, { clock: io.clock, random: systemRandom() });

@@ -82,6 +82,25 @@ export function configObject(fields: Fields, settings: Settings, prefix = ''): o
   return Object.fromEntries(entries);
 }
 
+/** The configuration as a file would have it; what may be secret is masked. */
+export function writtenConfig(fields: Fields, config: object): object {
+  const entries = Object.entries(fields).flatMap(([name, entry]) => {
+    const value = (config as Readonly<Record<string, unknown>>)[name];
+    if (value === undefined) return [];
+    const written = isGroup(entry)
+      ? writtenConfig(entry.fields, value as object)
+      : writtenValue(entry, value);
+    return [[name, written] as const];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** A value as a file would have it; what may be secret is masked. */
+export function writtenValue({ shape, secret }: Field<unknown>, value: unknown): unknown {
+  if (secret && Object.keys(value as object).length > 0) return '<masked>';
+  return shape.type === 'duration' ? formatDuration(value as number) : value;
+}
+
 export type Findings = { readonly problems: string[]; readonly warnings: string[] };
 
 /**

@@ -30,8 +30,9 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const MAX_PORT = 65_535;
 
-const SERVER = 'limpet serves nothing on port 10250 yet';
-const HEALTHZ = 'limpet does not serve healthz yet';
+const TLS = 'limpet has a list of its own, with forward secrecy';
+const NO_LOGS = 'limpet serves no logs of the system';
+const NO_DEBUG = 'limpet serves nothing under /debug';
 const CLUSTER = 'limpet keeps to the defaults with an API server yet';
 const IMAGES = 'limpet removes no unused images yet';
 const EVICTION = 'limpet evicts no pods yet';
@@ -102,7 +103,7 @@ const outputOptions = group({
 });
 
 export const KUBELET_FIELDS = {
-  enableServer: boolean(true, warned(SERVER, false)),
+  enableServer: boolean(true, carried),
   staticPodPath: text('', carried, { form: 'path' }),
   podLogsDir: text('/var/log/pods', carried, { form: 'path' }),
   syncFrequency: duration(MINUTE, notNeeded('limpet acts when something changes')),
@@ -114,40 +115,47 @@ export const KUBELET_FIELDS = {
     { type: 'list', items: { type: 'text' } },
     { secret: true },
   ),
-  address: text('0.0.0.0', warned(SERVER), { form: 'ip' }),
-  port: integer(10_250, warned(SERVER), port),
+  address: text('0.0.0.0', carried, { form: 'ip' }),
+  port: integer(10_250, carried, port),
   readOnlyPort: integer(0, warned('limpet serves no read-only port', 0), {
     ...port,
     withoutFile: 10_255,
   }),
-  tlsCertFile: text('', warned(SERVER), { form: 'path' }),
-  tlsPrivateKeyFile: text('', warned(SERVER), { form: 'path' }),
-  tlsCipherSuites: texts([], warned(SERVER)),
-  tlsCurvePreferences: list<number>({ type: 'integer', min: 0, max: 65_535 }, warned(SERVER)),
+  tlsCertFile: text('', carried, { form: 'path' }),
+  tlsPrivateKeyFile: text('', carried, { form: 'path' }),
+  tlsCipherSuites: texts([], warned(TLS)),
+  tlsCurvePreferences: list<number>({ type: 'integer', min: 0, max: 65_535 }, warned(TLS)),
   tlsMinVersion: choice(
     ['', 'VersionTLS10', 'VersionTLS11', 'VersionTLS12', 'VersionTLS13'],
     '',
-    warned(SERVER),
+    warned('limpet speaks TLS 1.2 and 1.3 only', 'VersionTLS12', 'VersionTLS13'),
   ),
   rotateCertificates: boolean(false, carried),
-  serverTLSBootstrap: boolean(false, warned(SERVER)),
+  serverTLSBootstrap: boolean(false, carried),
   authentication: group({
-    x509: group({ clientCAFile: text('', warned(SERVER), { form: 'path' }) }),
+    x509: group({ clientCAFile: text('', carried, { form: 'path' }) }),
     webhook: group({
-      enabled: boolean(true, warned(SERVER, false), { withoutFile: false }),
-      cacheTTL: duration(2 * MINUTE, warned(SERVER)),
+      enabled: boolean(true, carried, { withoutFile: false }),
+      cacheTTL: duration(2 * MINUTE, carried),
     }),
     anonymous: group({
-      enabled: boolean(false, warned(SERVER, false), { withoutFile: true }),
+      enabled: boolean(false, warned('limpet answers nobody whom it does not know'), {
+        withoutFile: true,
+      }),
     }),
   }),
   authorization: group({
-    mode: choice(['', 'AlwaysAllow', 'Webhook'], 'Webhook', warned(SERVER, 'Webhook'), {
-      withoutFile: 'AlwaysAllow',
-    }),
+    mode: choice(
+      ['', 'AlwaysAllow', 'Webhook'],
+      'Webhook',
+      warned('limpet always asks the API server'),
+      {
+        withoutFile: 'AlwaysAllow',
+      },
+    ),
     webhook: group({
-      cacheAuthorizedTTL: duration(5 * MINUTE, warned(SERVER)),
-      cacheUnauthorizedTTL: duration(30 * SECOND, warned(SERVER)),
+      cacheAuthorizedTTL: duration(5 * MINUTE, carried),
+      cacheUnauthorizedTTL: duration(30 * SECOND, carried),
     }),
   }),
   registryPullQPS: integer(5, notNeeded(PULLS), { ...notNegative, ...pointer }),
@@ -169,10 +177,10 @@ export const KUBELET_FIELDS = {
   ),
   eventRecordQPS: integer(50, carried, { ...notNegative, ...pointer }),
   eventBurst: integer(100, carried, notNegative),
-  enableDebuggingHandlers: boolean(true, warned(SERVER, false)),
+  enableDebuggingHandlers: boolean(true, carried),
   enableContentionProfiling: boolean(false, notNeeded('it profiles locks of the Go runtime')),
-  healthzPort: integer(10_248, warned(HEALTHZ, 0), { ...port, ...pointer }),
-  healthzBindAddress: text('127.0.0.1', warned(HEALTHZ), { form: 'ip' }),
+  healthzPort: integer(10_248, carried, { ...port, ...pointer }),
+  healthzBindAddress: text('127.0.0.1', carried, { form: 'ip' }),
   oomScoreAdj: integer(-999, warned('set OOMScoreAdjust= in the systemd unit'), {
     min: -1000,
     max: 1000,
@@ -180,7 +188,7 @@ export const KUBELET_FIELDS = {
   }),
   clusterDomain: text('', carried),
   clusterDNS: texts([], carried, { form: 'ip' }),
-  streamingConnectionIdleTimeout: duration(4 * HOUR, warned(SERVER)),
+  streamingConnectionIdleTimeout: duration(4 * HOUR, carried),
   nodeStatusUpdateFrequency: duration(10 * SECOND, warned(CLUSTER)),
   nodeStatusReportFrequency: duration(5 * MINUTE, warned(CLUSTER)),
   nodeLeaseDurationSeconds: integer(40, warned(CLUSTER), notNegative),
@@ -268,7 +276,7 @@ export const KUBELET_FIELDS = {
   systemReserved: map(refused(RESERVED)),
   kubeReserved: map(refused(RESERVED)),
   reservedSystemCPUs: text('', refused(RESERVED)),
-  showHiddenMetricsForVersion: text('', warned(SERVER)),
+  showHiddenMetricsForVersion: text('', warned('limpet has no metrics yet')),
   systemReservedCgroup: text('', refused(RESERVED)),
   kubeReservedCgroup: text('', refused(RESERVED)),
   enforceNodeAllocatable: texts(['pods'], refused(RESERVED), pointer),
@@ -287,8 +295,8 @@ export const KUBELET_FIELDS = {
     vmodule: list<VerbosityOfFile>(VERBOSITY_OF_FILE, warned('limpet has no files written in Go')),
     options: group({ text: outputOptions, json: outputOptions }),
   }),
-  enableSystemLogHandler: boolean(true, warned(SERVER, false)),
-  enableSystemLogQuery: boolean(false, warned(SERVER)),
+  enableSystemLogHandler: boolean(true, warned(NO_LOGS, false)),
+  enableSystemLogQuery: boolean(false, warned(NO_LOGS)),
   shutdownGracePeriod: duration(0, refused(SHUTDOWN)),
   shutdownGracePeriodCriticalPods: duration(0, refused(SHUTDOWN)),
   shutdownGracePeriodByPodPriority: list<ShutdownGrace>(SHUTDOWN_GRACE, refused(SHUTDOWN)),
@@ -300,8 +308,8 @@ export const KUBELET_FIELDS = {
     ),
   }),
   reservedMemory: list<MemoryReservation>(MEMORY_RESERVATION, refused(CPUS)),
-  enableProfilingHandler: boolean(true, warned(SERVER, false)),
-  enableDebugFlagsHandler: boolean(true, warned(SERVER, false)),
+  enableProfilingHandler: boolean(true, warned(NO_DEBUG, false)),
+  enableDebugFlagsHandler: boolean(true, warned(NO_DEBUG, false)),
   seccompDefault: boolean(
     false,
     refused('limpet has no default profile yet; give pods a seccompProfile of RuntimeDefault'),

@@ -60,6 +60,8 @@ export const ALONE = {
   staticPodPath: '/etc/kubernetes/manifests',
   cgroupDriver: 'systemd',
   clusterDomain: 'cluster.local',
+  // Who wants to be asked about health has a configuration; no port is opened unasked.
+  healthzPort: 0,
 } as const satisfies Partial<KubeletConfig>;
 
 /** Puts the configuration together. What is wrong with it is added to `findings`. */

@@ -81,6 +81,9 @@ export type PodReport = {
   readonly status: PodStatus;
   /** Set while it is being ended for good. */
   readonly deleting: boolean;
+  /** Then: when its grace is over (RFC 3339), and how long that is. */
+  readonly deletionTimestamp?: string;
+  readonly deletionGracePeriodSeconds?: number;
   /** What `kubectl get pods` shows in the column STATUS (`CrashLoopBackOff`, `Init:0/1`, …). */
   readonly summary: string;
 };

@@ -4,7 +4,9 @@
  * Source: k8s.io/apiserver pkg/server/healthz; cmd/kubelet/app (healthzPort).
  */
 import { createServer, type Server } from 'node:http';
+import type { Log } from '../base/log.ts';
 import { HttpError } from './http-error.ts';
+import { close, listen, type Endpoint } from './listen.ts';
 
 const TIMEOUT_MS = 10_000;
 const IDLE_MS = 5_000;
@@ -37,8 +39,23 @@ export function healthText(
   return verbose ? `${lines.join('')}healthz check passed\n` : 'ok';
 }
 
-/** The server of `healthzPort`, not listening yet: GET and HEAD of `/healthz` and its ping. */
-export function createHealthzServer(): Server {
+export type HealthzServer = AsyncDisposable & { readonly port: number };
+
+/**
+ * Serves GET and HEAD of `/healthz` and its ping until it is disposed of.
+ * @throws Failure as `listen`
+ */
+export async function serveHealthz(endpoint: Endpoint, log: Log): Promise<HealthzServer> {
+  const server = createHealthzServer();
+  const port = await listen(server, endpoint);
+  server.on('error', (error) => log.error('healthz port', { error: error.message }));
+  return {
+    port,
+    [Symbol.asyncDispose]: () => close(server, () => server.closeAllConnections()),
+  };
+}
+
+function createHealthzServer(): Server {
   const server = createServer(
     {
       headersTimeout: TIMEOUT_MS,

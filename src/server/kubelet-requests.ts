@@ -45,6 +45,11 @@ export type KubeletRequests = {
   readonly onUpgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void;
 };
 
+/** What `enableDebuggingHandlers` is about, by the first part of the path. */
+const DEBUGGING: ReadonlySet<string> = new Set([
+  ...['run', 'exec', 'attach', 'portForward', 'containerLogs', 'runningpods', 'configz'],
+]);
+
 type Admitted = { readonly user: User; readonly target: Target };
 
 export function createKubeletRequests(options: Options): KubeletRequests {
@@ -152,6 +157,9 @@ function createAdmission(options: Options): (request: IncomingMessage) => Promis
     const target = readTarget(request.url ?? '');
     if (target === undefined) throw new HttpError(400, 'the path of the request is malformed\n');
     await authorize(user, method, target, { ...options, access });
+    if (!options.debugging && DEBUGGING.has(target.root)) {
+      throw new HttpError(405, 'Debug endpoints are disabled.\n');
+    }
     if (target.route.kind === 'unknown') throw new HttpError(404, '404 page not found\n');
     const methods = methodsOf(target.route);
     if (!methods.includes(method)) {

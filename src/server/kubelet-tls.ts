@@ -26,17 +26,19 @@ export const CIPHERS = [
 
 export type Certificates = {
   readonly serving: KeyPair;
-  /** The CA bundle that client certificates are verified with, PEM (clientCAFile). */
-  readonly clientCA: string;
+  /** The CA bundle that client certificates are verified with, PEM (clientCAFile), if any is. */
+  readonly clientCA: string | undefined;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
 };
 
 /** What differs from one set of certificates to the next. */
-export function secureContext({ serving, clientCA }: Certificates): TlsOptions {
+export function secureContext({ serving, clientCA, minVersion }: Certificates): TlsOptions {
   return {
     cert: serving.cert,
     key: serving.key,
-    ca: clientCA,
-    minVersion: 'TLSv1.2',
+    // Not undefined: Node would trust every CA of the web then.
+    ca: clientCA ?? [],
+    minVersion,
     ciphers: CIPHERS,
     honorCipherOrder: true,
     // A session that is resumed would bring back a client that an older CA had verified.
@@ -63,6 +65,7 @@ export function checkCertificates({ serving, clientCA }: Certificates): void {
     ['the serving certificate', serving.cert],
     ['the client CA', clientCA],
   ] as const) {
+    if (pem === undefined) continue;
     try {
       new X509Certificate(pem);
     } catch (error) {

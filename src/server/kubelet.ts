@@ -1,5 +1,5 @@
 /**
- * The kubelet's port (10250), and its health on a port of its own (10248).
+ * The kubelet's port (10250).
  *
  *   TLS handshake --> who is it? (certificate, token) --> may they? (API server) --> the answer
  *
@@ -9,23 +9,24 @@
  * no `/checkpoint`.
  */
 import { createServer as createHttps, type Server } from 'node:https';
-import type { IncomingMessage, Server as HttpServer } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
-import { errnoOf, Failure } from '../base/failure.ts';
+import { errnoOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { peerOf, type Peer } from './authenticate.ts';
-import { createHealthzServer } from './health.ts';
 import { createKubeletRequests, type KubeletSource } from './kubelet-requests.ts';
 import {
   checkCertificates,
   secureContext,
   useCertificates,
   watchConnections,
+  type Certificates,
 } from './kubelet-tls.ts';
+import { close, listen } from './listen.ts';
 import type { ReviewAccess, ReviewToken } from './review.ts';
 import { SELF_SIGNED_MS, selfSigned, type KeyPair } from './self-signed.ts';
 
@@ -34,20 +35,27 @@ export type { KubeletSource } from './kubelet-requests.ts';
 const CHECK_INTERVAL_MS = 2_000;
 /** A certificate of our own is made anew after this part of its life. */
 const RENEW_AFTER = 0.8;
+/** Without a CA a certificate says nothing. */
+const NOBODY: Peer = { kind: 'none' };
 
 export type KubeletOptions = KubeletSource & {
   readonly nodeName: string;
-  /** Addresses and DNS names of the node, for a serving certificate of our own. */
-  readonly nodeAddresses: readonly string[];
+  /** Addresses and DNS names of the node as of now, for a serving certificate of our own. */
+  readonly nodeAddresses: () => readonly string[];
   /** `address` and `port` of KubeletConfiguration; port 0 is any that is free. */
   readonly address: string;
   readonly port: number;
-  /** `healthzBindAddress` and `healthzPort`; undefined for none. */
-  readonly healthz: { readonly address: string; readonly port: number } | undefined;
   /** Undefined: the node signs a certificate of its own. */
   readonly serving: KeyPair | undefined;
-  /** The CA bundle for client certificates, PEM (`authentication.x509.clientCAFile`). */
-  readonly clientCA: string;
+  /**
+   * The CA bundle for client certificates, PEM (`authentication.x509.clientCAFile`). Undefined: a
+   * client shows who it is by a token only.
+   */
+  readonly clientCA: string | undefined;
+  /** `tlsMinVersion` */
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+  /** Whether logs, exec, attach and port-forward are served (`enableDebuggingHandlers`). */
+  readonly debugging: boolean;
   readonly reviewToken: ReviewToken;
   readonly reviewAccess: ReviewAccess;
   /** How long answers of the API server are remembered. */
@@ -75,10 +83,10 @@ export const REMEMBER = {
 
 export type KubeletServer = AsyncDisposable & {
   readonly port: number;
-  readonly healthzPort: number | undefined;
   /**
-   * Other certificates, from the next connection on. With `serving` undefined the node's own stays
-   * in use or is made. Connections that are in use stay until their request has ended.
+   * Other certificates, from the next connection on. With `serving` undefined the node's own is
+   * used, and made anew when the addresses are others. Connections that are in use stay until
+   * their request has ended.
    * @throws Failure InvalidArgument; then nothing has changed
    */
   useCertificates(certificates: Pick<KubeletOptions, 'serving' | 'clientCA'>): void;
@@ -93,7 +101,7 @@ export async function serveKubelet(
   options: KubeletOptions,
   signal: AbortSignal,
 ): Promise<KubeletServer> {
-  const { clock, log, limits = LIMITS } = options;
+  const { log, limits = LIMITS } = options;
   await using stack = new AsyncDisposableStack();
   const stop = new AbortController();
   stack.defer(() => stop.abort());
@@ -129,23 +137,16 @@ export async function serveKubelet(
   const connections = watchConnections(server, limits.kubeletStrangers, () => certificates.age());
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.on('error', () => undefined);
-    peers.set(socket, peerOf(socket));
+    peers.set(socket, certificates.current().clientCA === undefined ? NOBODY : peerOf(socket));
   });
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     requests.onUpgrade(request, socket, head);
   });
   server.on('clientError', refuseGarbage);
-  stack.defer(() => closed(server, () => connections.closeAll()));
+  stack.defer(() => close(server, () => connections.closeAll()));
   const port = await listen(server, options);
   server.on('error', (error) => log.error('kubelet port', { error: error.message }));
-  const health = options.healthz === undefined ? undefined : createHealthzServer();
-  if (health !== undefined) stack.defer(() => closed(health, () => health.closeAllConnections()));
-  const healthzPort =
-    health === undefined || options.healthz === undefined
-      ? undefined
-      : await listen(health, options.healthz);
-  health?.on('error', (error) => log.error('healthz port', { error: error.message }));
-  certificates.apply(server, clock);
+  certificates.apply(server);
   const all = stack.move();
   const onAbort = (): void => void all.disposeAsync();
   signal.addEventListener('abort', onAbort, { once: true });
@@ -153,54 +154,60 @@ export async function serveKubelet(
   if (signal.aborted) await all.disposeAsync();
   return {
     port,
-    healthzPort,
     useCertificates: (next) => certificates.use(next),
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }
 
 type OwnCertificates = {
-  current(): { readonly serving: KeyPair; readonly clientCA: string };
+  current(): Certificates;
   /** Differs after each change of the client CA. */
   age(): number;
-  apply(server: Server, clock: Clock): void;
+  apply(server: Server): void;
   use(next: Pick<KubeletOptions, 'serving' | 'clientCA'>): void;
   stop(): void;
 };
 
 /** The certificates in use; those of our own are renewed in time. */
 function createCertificates(options: KubeletOptions): OwnCertificates {
-  const { nodeName, nodeAddresses, clock, random, log } = options;
-  const sign = (): KeyPair =>
-    selfSigned(nodeName, nodeAddresses, { wallMs: clock.now().wallMs, random });
+  const { nodeName, clock, random, log, minVersion } = options;
+  let names: string | undefined;
+  const sign = (): KeyPair => {
+    const addresses = options.nodeAddresses();
+    names = addresses.join();
+    return selfSigned(nodeName, addresses, { wallMs: clock.now().wallMs, random });
+  };
+  const own = (): KeyPair =>
+    given === undefined && names === options.nodeAddresses().join() ? serving : sign();
   let given = options.serving;
   let serving = given ?? sign();
   let { clientCA } = options;
   let age = 0;
   let server: Server | undefined;
   let timer: { cancel(): void } | undefined;
-  checkCertificates({ serving, clientCA });
+  const all = (): Certificates => ({ serving, clientCA, minVersion });
+  checkCertificates(all());
   const renewLater = (): void => {
     timer?.cancel();
     if (given !== undefined) return;
     timer = clock.at(clock.now().monoMs + SELF_SIGNED_MS * RENEW_AFTER, () => {
       serving = sign();
-      if (server !== undefined) useCertificates(server, { serving, clientCA });
+      if (server !== undefined) useCertificates(server, all());
       log.info('made a new serving certificate', { node: nodeName });
       renewLater();
     });
   };
   return {
-    current: () => ({ serving, clientCA }),
+    current: all,
     age: () => age,
     apply: (of) => {
       server = of;
       renewLater();
     },
     use: (next) => {
-      const wanted = next.serving ?? (given === undefined ? serving : sign());
+      const wanted = next.serving ?? own();
       if (server !== undefined) {
-        useCertificates(server, { serving: wanted, clientCA: next.clientCA });
+        useCertificates(server, { serving: wanted, clientCA: next.clientCA, minVersion });
       }
       if (next.clientCA !== clientCA) {
         age++;
@@ -214,41 +221,6 @@ function createCertificates(options: KubeletOptions): OwnCertificates {
     },
     stop: () => timer?.cancel(),
   };
-}
-
-async function listen(
-  server: HttpServer | Server,
-  { address, port }: { readonly address: string; readonly port: number },
-): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<undefined>();
-  const onError = (error: Error): void => {
-    const errno = errnoOf(error);
-    const code =
-      errno === 'EADDRINUSE'
-        ? 'AlreadyExists'
-        : errno === 'EACCES'
-          ? 'PermissionDenied'
-          : 'InvalidArgument';
-    const hint = errno === 'EADDRINUSE' ? ': is a kubelet running? (systemctl stop kubelet)' : '';
-    const where = `${address} port ${port}`;
-    reject(
-      new Failure(code, `cannot listen on ${where}: ${errno ?? error.message}${hint}`, {
-        cause: error,
-      }),
-    );
-  };
-  server.once('error', onError);
-  server.listen({ host: address, port }, () => resolve(undefined));
-  await promise;
-  server.removeListener('error', onError);
-  return (server.address() as AddressInfo).port;
-}
-
-async function closed(server: HttpServer | Server, drop: () => void): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  server.close(() => resolve(undefined));
-  drop();
-  await promise;
 }
 
 const GARBAGE: Readonly<Record<string, string>> = {

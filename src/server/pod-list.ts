@@ -15,7 +15,14 @@ export type V1PodList = {
 
 /** All pods of this node with their status. */
 export function podListOf(reports: readonly PodReport[]): V1PodList {
-  return listOf(reports.map(({ pod, status }) => ({ ...v1Pod(pod), status: compact(status) })));
+  return listOf(reports.map(podOf));
+}
+
+function podOf(report: PodReport): object {
+  const { pod, status, deletionTimestamp, deletionGracePeriodSeconds } = report;
+  const { metadata, spec } = v1Pod(pod);
+  const ending = compact({ deletionTimestamp, deletionGracePeriodSeconds });
+  return { metadata: { ...metadata, ...ending }, spec, status: compact(status) };
 }
 
 /** What runs on this node by the runtime's word: names, images, nothing more. */

@@ -91,6 +91,13 @@ test('a node joins with its token, becomes ready and keeps its lease', async (t)
   member.cluster.poke();
   await until(() => objects.has(NODE), 'registered again');
   assert.ok(member.events.some(({ reason }) => reason === 'NodeDeleted'));
+
+  // Nothing changes on the node, but the lease has gone with the Node that owned it.
+  const owned = objects.get(NODE)!.metadata.uid;
+  objects.delete(NODE);
+  objects.delete(LEASE);
+  await until(() => objects.has(NODE), 'registered once more', 20_000);
+  assert.notEqual(objects.get(NODE)!.metadata.uid, owned);
   await member.stop();
 });
 

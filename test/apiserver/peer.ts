@@ -141,9 +141,9 @@ export function refuse(
 }
 
 /** Waits until something is so, for at most two seconds. */
-export async function until(holds: () => boolean, what: string): Promise<void> {
+export async function until(holds: () => boolean, what: string, ms = 2000): Promise<void> {
   for (let tries = 0; !holds(); tries++) {
-    if (tries > 2000) throw new Error(`never: ${what}`);
+    if (tries > ms) throw new Error(`never: ${what}`);
     await pause(1);
   }
 }

@@ -135,12 +135,12 @@ test('a text that is no configuration says how to begin one', () => {
 
 test('what has no effect is said once for each reason, by name', () => {
   const { problems, warnings } = read(
-    `${KUBEADM_CONFIG}kubeAPIQPS: 5\nkubeAPIBurst: 7\n`,
+    `${KUBEADM_CONFIG.replace('enabled: false', 'enabled: true')}kubeAPIQPS: 5\nkubeAPIBurst: 7\n`,
     '--cloud-provider=external',
   );
   assert.deepEqual(problems, []);
   assert.deepEqual(warnings, [
-    'authentication.x509.clientCAFile: without effect, limpet serves nothing on port 10250 yet',
+    'authentication.anonymous.enabled: without effect, limpet answers nobody whom it does not know',
     'kubeAPIQPS, kubeAPIBurst: without effect, limpet keeps to the defaults with an API server yet',
     '--cloud-provider: without effect, limpet keeps to the defaults with an API server yet',
   ]);

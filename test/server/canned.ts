@@ -38,11 +38,12 @@ export function aReport(
   const containers = statuses.map((status) => ({
     name: status.name,
     image: status.image,
+    env: [],
     ports: [{ containerPort: 80, hostPort: 8080, protocol: 'TCP' }],
   }));
   const pod = {
     metadata: { name, namespace, uid, creationTimestamp: '2026-11-21T10:00:00Z' },
-    spec: { containers, initContainers: [], restartPolicy: 'Always', hostNetwork: false },
+    spec: { containers, initContainers: [], volumes: [], restartPolicy: 'Always' },
   } as unknown as Pod;
   return {
     kind: 'PodReport',

@@ -260,3 +260,44 @@ test('certificates are exchanged without a restart, and old clients show theirs 
   assert.equal((await rig.ask('/healthz')).status, 200);
   assert.equal((await rig.ask('/healthz', { as })).status, 200);
 });
+
+test('without a client CA a certificate says nothing, not even one that the web trusts', async () => {
+  const world = aWorld({ tokens: { good: someone } });
+  await using rig = await createRig(world, { clientCA: undefined });
+  assert.equal((await rig.ask('/pods')).status, 401);
+  assert.deepEqual(rig.world.asked, []);
+  const headers = { authorization: 'Bearer good' };
+  assert.equal((await rig.ask('/pods', { as: admin, headers })).status, 200);
+  // A CA that comes later is used from the next connection on.
+  rig.server.useCertificates({ serving: undefined, clientCA: rig.clientCA });
+  assert.equal((await rig.ask('/pods')).status, 200);
+});
+
+test('a certificate of our own is made anew when the addresses are others, and only then', async () => {
+  let addresses = ['192.0.2.1'];
+  await using rig = await createRig(aWorld(), { nodeAddresses: () => addresses });
+  const shown = async () => {
+    const socket = await rig.connect();
+    const certificate = socket.getPeerX509Certificate()!;
+    socket.destroy();
+    return [certificate.serialNumber, certificate.subjectAltName];
+  };
+  const given = { serving: undefined, clientCA: rig.clientCA };
+  const first = await shown();
+  assert.match(first[1]!, /192\.0\.2\.1/);
+  rig.server.useCertificates(given);
+  assert.deepEqual(await shown(), first);
+  addresses = ['192.0.2.7'];
+  rig.server.useCertificates(given);
+  assert.match((await shown())[1]!, /192\.0\.2\.7/);
+});
+
+test('TLS 1.3 alone is spoken where that is asked for', async () => {
+  await using rig = await createRig(aWorld(), { minVersion: 'TLSv1.3' });
+  const socket = connect({
+    ...{ host: '127.0.0.1', port: rig.server.port, maxVersion: 'TLSv1.2' },
+    rejectUnauthorized: false,
+  });
+  const [error] = (await once(socket, 'error')) as [Error];
+  assert.match(error.message, /protocol version/);
+});

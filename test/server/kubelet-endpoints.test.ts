@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { test } from 'node:test';
+import { createLog } from '../../src/base/log.ts';
+import { serveHealthz } from '../../src/server/health.ts';
 import { podsOf } from '../kube/parse-manifest.ts';
 import type { podListOf } from '../../src/server/pod-list.ts';
 import { aReport } from './canned.ts';
@@ -39,8 +41,9 @@ test('health on 10250: each check by itself, all of them, and what fails', async
 });
 
 test('health on 10248: plain, for GET and HEAD alone', async () => {
-  await using rig = await createRig();
-  const port = rig.server.healthzPort!;
+  const log = createLog('error', () => undefined);
+  await using health = await serveHealthz({ address: '127.0.0.1', port: 0 }, log);
+  const { port } = health;
   assert.deepEqual(await healthz(port, 'GET', '/healthz'), [200, 'ok']);
   assert.deepEqual(await healthz(port, 'HEAD', '/healthz'), [200, '']);
   assert.deepEqual(await healthz(port, 'GET', '/healthz/ping?verbose'), [200, 'ok']);
@@ -245,11 +248,28 @@ test('each request is one line at debug, without its query', async () => {
   assert.ok(!text.includes('canary'));
 });
 
-test('a port in use is said to be, and frees what was taken before', async () => {
+test('a port in use is said to be, and so is what can not be used', async () => {
   await using rig = await createRig();
-  const port = rig.server.healthzPort!;
-  const taken = createRig(aWorld(), { healthz: { address: '127.0.0.1', port } });
+  const { port } = rig.server;
+  const taken = createRig(aWorld(), { port });
   await assert.rejects(taken, /cannot listen on 127\.0\.0\.1 port \d+: EADDRINUSE: is a kubelet/);
   await assert.rejects(createRig(aWorld(), { clientCA: 'rubbish' }), /cannot use the client CA/);
   await assert.rejects(createRig(aWorld(), { address: '192.0.2.1' }), /EADDRNOTAVAIL/);
+});
+
+test('without debugging handlers there are pods and health, and nothing that reaches into them', async () => {
+  await using rig = await createRig(aWorld({ pods: [aReport('web')] }), { debugging: false });
+  assert.equal((await rig.ask('/pods')).status, 200);
+  assert.equal((await rig.ask('/healthz')).status, 200);
+  const headers = { connection: 'upgrade', upgrade: 'websocket' };
+  for (const path of ['/containerLogs/default/web/app', '/runningpods/', '/configz']) {
+    assert.equal((await rig.ask(path)).status, 405, path);
+  }
+  const exec = '/exec/default/web/app?command=id&output=1';
+  const answer = await rig.ask(exec, { headers });
+  assert.deepEqual([answer.status, answer.body], [405, 'Debug endpoints are disabled.\n']);
+  assert.deepEqual(
+    rig.world.asked.filter((asked) => asked.startsWith('exec')),
+    [],
+  );
 });

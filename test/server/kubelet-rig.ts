@@ -140,12 +140,13 @@ function optionsOf(world: World, clock: KubeletOptions['clock'], logs: string) {
   };
   return {
     nodeName: 'pi-1',
-    nodeAddresses: ['127.0.0.1'],
+    nodeAddresses: () => ['127.0.0.1'],
     address: '127.0.0.1',
     port: 0,
-    healthz: { address: '127.0.0.1', port: 0 },
     serving: undefined,
     clientCA: cluster.cert,
+    minVersion: 'TLSv1.2' as const,
+    debugging: true,
     remember: REMEMBER,
     reviewToken: async (token: string): Promise<TokenReview> => {
       world.asked.push(`token ${token}`);
