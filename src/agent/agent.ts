@@ -188,6 +188,7 @@ class Agent {
           { unknown: [...this.#unknown], forgotten: this.#forgotten() },
           holds,
           this.#membership?.report(),
+          this.#core.clusterObjects?.expiredTokens() ?? [],
         ),
       startedAt: rfc3339OfMs(clock.now().wallMs),
     });

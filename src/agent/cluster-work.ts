@@ -41,5 +41,9 @@ export async function clusterWork(
   const ended = (error: unknown) => {
     if (!signal.aborted) throw error;
   };
-  await Promise.all([followApiPods(pods, session, signal), afterList().catch(ended)]);
+  await Promise.all([
+    followApiPods(pods, session, signal),
+    afterList().catch(ended),
+    core.clusterObjects?.work(session, signal) ?? Promise.resolve(),
+  ]);
 }

@@ -12,6 +12,7 @@ import { hostIPs } from '../linux/addresses.ts';
 import { nodeAddresses } from '../linux/machine.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
 import type { Store } from '../store/store.ts';
+import { createClusterObjects, type ClusterObjects } from './cluster-objects.ts';
 import { Desired } from './desired.ts';
 import { createExecute, withLastWords, type ExecuteOptions } from './execute.ts';
 import { fullHold } from './findings.ts';
@@ -56,6 +57,8 @@ export type Core = {
   /** What the API server is told of pods. */
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
+  /** Undefined when the node belongs to no cluster. */
+  readonly clusterObjects: ClusterObjects | undefined;
 };
 
 /** Opens nothing that can fail: the runtime is connected by the first call. */
@@ -89,6 +92,9 @@ export function createCore(
     records: pullRecords(store),
   });
   const starts = createSlots(LIMITS.parallelStarts);
+  const clusterObjects = clusterObjectsOf(options, { clock, log, store }, (uid) =>
+    turns.post(uid, { type: 'ObjectsChanged' }),
+  );
   const hostIP = () => hostIPs()[0];
   const execute = createExecute({
     options,
@@ -100,7 +106,7 @@ export function createCore(
     nodeCgroup,
     memoryBytes,
     allocatable,
-    ...WITHOUT_API,
+    ...(clusterObjects ?? WITHOUT_API),
     clock,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
     onEvent,
@@ -154,9 +160,19 @@ export function createCore(
   const desired = new Desired({
     ...{ store, turns, clock, log, node, onEvent },
     onOver: (worker) => statuses.over(worker),
+    onPods: (pods) => clusterObjects?.follow(pods),
   });
-  const told = { statuses, mirrors };
+  const told = { statuses, mirrors, clusterObjects };
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
+}
+
+function clusterObjectsOf(
+  { cluster }: AgentOptions,
+  base: Omit<Foundation, 'trimHeap'>,
+  onChange: (podUid: string) => void,
+): ClusterObjects | undefined {
+  if (cluster === undefined) return undefined;
+  return createClusterObjects({ ...base, random: systemRandom(), onChange });
 }
 
 /** Those that the Node tells of; none while the machine has none. */
@@ -170,8 +186,9 @@ function addressesOf({ nodeIPs }: AgentOptions): readonly string[] {
 }
 
 /** What a node has for its pods that no API server stands behind. */
-const WITHOUT_API: Pick<ExecuteOptions, 'objects' | 'token'> = {
+const WITHOUT_API: Pick<ExecuteOptions, 'objects' | 'token' | 'heard'> = {
   objects: NO_OBJECTS,
+  heard: () => Promise.resolve(),
   token: () =>
     Promise.reject(
       new Failure(

@@ -8,8 +8,8 @@ import type { Log } from '../base/log.ts';
 import { podCgroupParent } from '../kube/cgroup.ts';
 import type { ContainerStatusCri, PodSandboxConfig, RuntimeService } from '../kube/cri.ts';
 import type { NewEvent } from '../kube/event.ts';
-import type { Objects } from '../kube/objects.ts';
-import type { Lifecycle } from '../kube/pod.ts';
+import { NO_OBJECTS, type Objects } from '../kube/objects.ts';
+import type { Lifecycle, Pod } from '../kube/pod.ts';
 import { REASON } from '../kube/reason.ts';
 import { podResources, qosClass } from '../kube/qos.ts';
 import { hostIPs } from '../linux/addresses.ts';
@@ -56,6 +56,8 @@ export type ExecuteOptions = {
   /** What pods make use of, as it is known now. */
   readonly objects: Objects;
   readonly token: VolumeContext['token'];
+  /** See `ClusterObjects`. */
+  readonly heard: (pod: Pod, signal: AbortSignal) => Promise<void>;
   readonly onView: (worker: Worker, view: Awaited<ReturnType<Looks['look']>>) => void;
   readonly onEvent: (event: NewEvent) => void;
   readonly clock: Clock;
@@ -95,7 +97,8 @@ const EXECUTORS: Executors = {
     state.onView(worker, await state.looks.look(worker.uid, signal));
   },
   SetUpPod: async ({ state, worker, signal }) => {
-    const { pod } = worker.want;
+    const { pod, source } = worker.want;
+    if (source === 'api') await state.heard(pod, signal);
     await setUpPodFiles(state.paths, pod);
     const cgroups = state.nodeCgroup.pods();
     await cgroups.ensurePod(worker.uid, podResources(pod), undefined, signal);
@@ -231,7 +234,8 @@ async function createContainer(run: Run<Of<'CreateContainer'>>) {
   // Never guess: an image that asks for a user must not run as root.
   if (imageUser === undefined) throw new Failure('NotFound', `the image ${imageRef} is unknown`);
   const ips = currentSandbox(worker.seen)?.ips ?? [];
-  const { objects, allocatable } = state;
+  const { allocatable } = state;
+  const objects = source === 'api' ? state.objects : NO_OBJECTS;
   const facts = { source, allocatable, podIPs: ips, hostIPs: hostIPs() };
   const environment = resolveEnvironment(pod, container, objects, facts);
   if (!environment.ok) return environment;

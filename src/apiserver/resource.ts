@@ -1,10 +1,13 @@
 /** Objects of the API, as they are on the wire, and where they are found. */
 import type {
+  AuthenticationV1TokenRequest,
   V1CertificateSigningRequest,
+  V1ConfigMap,
   V1Lease,
   V1Node,
   V1ObjectMeta,
   V1Pod,
+  V1Secret,
   V1Service,
 } from '@kubernetes/client-node/dist/gen/models/all.js';
 
@@ -41,6 +44,22 @@ export const SERVICES: Resource<Wire<V1Service>> = {
   api: '/api/v1',
   plural: 'services',
   kind: 'Service',
+};
+export const CONFIG_MAPS: Resource<Wire<V1ConfigMap>> = {
+  api: '/api/v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+};
+export const SECRETS: Resource<Wire<V1Secret>> = {
+  api: '/api/v1',
+  plural: 'secrets',
+  kind: 'Secret',
+};
+/** With the subresource `token`: what is sent and answered there. */
+export const SERVICE_ACCOUNT_TOKENS: Resource<Wire<AuthenticationV1TokenRequest>> = {
+  api: '/api/v1',
+  plural: 'serviceaccounts',
+  kind: 'TokenRequest',
 };
 
 export const LEASES: Resource<Wire<V1Lease>> = {
