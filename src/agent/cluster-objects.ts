@@ -21,7 +21,7 @@ import { tokenRequestsOf } from '../pod/volume-files.ts';
 import type { Store } from '../store/store.ts';
 import type { VolumeContext } from '../volume/plugin.ts';
 import type { Session } from './cluster.ts';
-import { createObjectRecords, keyOf, type RecordId } from './object-records.ts';
+import { createObjectRecords, keyOf, MASTER, type RecordId } from './object-records.ts';
 import { ObjectWatches } from './object-watches.ts';
 import { TOKEN_KIND, tokenKey, Tokens } from './tokens.ts';
 
@@ -52,8 +52,6 @@ export type ClusterObjectsOptions = {
 
 const HEARD_MS = 3_000;
 const SAVE_AGAIN_MS = 300_000;
-/** The service of the API server, which every pod is told of. */
-const MASTER: RecordId = { kind: 'Services', namespace: 'default', name: 'kubernetes' };
 
 /** Takes up what is stored. Nothing is asked for before there are pods and a session. */
 export function createClusterObjects(options: ClusterObjectsOptions): ClusterObjects {

@@ -24,6 +24,9 @@ export type RecordId = {
 };
 export type Content = ConfigMap | Secret | readonly Service[];
 
+/** The service of the API server, which every pod is told of. */
+export const MASTER: RecordId = { kind: 'Services', namespace: 'default', name: 'kubernetes' };
+
 export function keyOf({ kind, namespace, name }: RecordId): string {
   return `${kind}/${namespace}/${name}`;
 }

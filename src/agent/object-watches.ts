@@ -3,7 +3,8 @@
  * node of single config maps and secrets only, and only of those that its pods name. It may not know
  * of a new pod yet and refuse; so what it refuses is asked for again, and is no trouble.
  *
- * One that is immutable is not followed once it is known.
+ * One that is immutable is not followed once it is known. While the API server is away only one of
+ * all watches looks for it, so that a node without a network stays quiet.
  */
 import {
   CONFIG_MAPS,
@@ -14,7 +15,9 @@ import {
   type Stored,
 } from '../apiserver/resource.ts';
 import { watchObjects } from '../apiserver/watch.ts';
+import { abortable } from '../base/abortable.ts';
 import type { Clock } from '../base/clock.ts';
+import type { FailureCode } from '../base/failure.ts';
 import type { Random } from '../base/random.ts';
 import {
   PERSIST_ANNOTATION,
@@ -24,7 +27,13 @@ import {
   type ServicePort,
 } from '../kube/objects.ts';
 import type { Session } from './cluster.ts';
-import { keyOf, type Content, type ObjectRecords, type RecordId } from './object-records.ts';
+import {
+  keyOf,
+  MASTER,
+  type Content,
+  type ObjectRecords,
+  type RecordId,
+} from './object-records.ts';
 
 export type ObjectWatchesOptions = {
   readonly clock: Clock;
@@ -44,6 +53,8 @@ export class ObjectWatches {
   #wanted: ReadonlyMap<string, RecordId> = new Map();
   #session: Session | undefined;
   #failed: ((error: unknown) => void) | undefined;
+  /** Resolved when the API server is there again; undefined while it is. */
+  #away: PromiseWithResolvers<void> | undefined;
 
   constructor(options: ObjectWatchesOptions) {
     this.#options = options;
@@ -76,6 +87,7 @@ export class ObjectWatches {
       await promise;
     } finally {
       this.#session = undefined;
+      this.#setAway(false);
       const ended = [...this.#watches.values()].map((watch) => {
         watch.controller.abort();
         return watch.ended;
@@ -103,6 +115,19 @@ export class ObjectWatches {
     }
   }
 
+  #setAway(isAway: boolean): void {
+    if (isAway) this.#away ??= Promise.withResolvers();
+    else {
+      this.#away?.resolve();
+      this.#away = undefined;
+    }
+  }
+
+  readonly #sleepUntilBack = async (ms: number, signal: AbortSignal): Promise<void> => {
+    await this.#options.clock.sleep(ms, signal);
+    while (this.#away !== undefined) await abortable(this.#away.promise, signal);
+  };
+
   #isFinal(id: RecordId): boolean {
     const lookup = this.#options.records.get(id);
     return lookup.state === 'present' && 'immutable' in lookup.object;
@@ -121,8 +146,10 @@ export class ObjectWatches {
       if (records.put(id, contentOf(id, [...found.values()]))) onChange(id);
       if (this.#isFinal(id)) controller.abort();
     };
+    const isScout = keyOf(id) === keyOf(MASTER);
     const options = {
-      ...{ client: session.client, clock, random, signal, namespace },
+      ...{ client: session.client, random, signal, namespace },
+      clock: isScout ? clock : { ...clock, sleep: this.#sleepUntilBack },
       resource: RESOURCES[kind],
       ...(name !== '' && { fieldSelector: `metadata.name=${name}` }),
       // Not the version of each list: it would be written each time.
@@ -144,10 +171,14 @@ export class ObjectWatches {
       bookmark: () => undefined,
       state: (state) => {
         if (state.phase === 'waiting') this.#problems.set(keyOf(id), state.why.message);
+        if (!isScout || state.phase === 'connecting') return;
+        this.#setAway(state.phase === 'waiting' && AWAY.includes(state.why.code));
       },
     });
   }
 }
+
+const AWAY: readonly FailureCode[] = ['Unavailable', 'DeadlineExceeded'];
 
 const RESOURCES: Readonly<Record<RecordId['kind'], Resource<ApiObject>>> = {
   ConfigMap: CONFIG_MAPS,

@@ -234,6 +234,36 @@ test('an API server that does not know of the pod yet is asked again, and nobody
   );
 });
 
+test('while the API server is away only one watch looks for it, and all come back with it', async (t) => {
+  await using server = await createObjectServer();
+  const clock = handClock();
+  const node = start(t, place(t), clock);
+  const volumes = Array.from({ length: 8 }, (_, n) => secretVolume(`s${n}`));
+  node.node.follow([podWith('a', { volumes })]);
+  node.connect(server);
+  await until(() => server.watches.size === 9, 'the watches');
+  const { answer } = server.peer;
+  const asked: string[] = [];
+  const others = () => asked.filter((path) => path.endsWith('secrets')).length;
+  server.peer.answer = ({ url, request }) => {
+    asked.push(url.pathname);
+    request.socket.destroy();
+  };
+  server.peer.drop();
+  for (let n = 0; n < 1000 && asked.length - others() < 10; n++) {
+    await pause(10);
+    clock.advance(10_000);
+  }
+  assert.ok(asked.length - others() >= 10);
+  assert.ok(others() <= 16, `${others()} of the others`);
+  server.peer.answer = answer;
+  for (let n = 0; n < 500 && server.watches.size < 9; n++) {
+    await pause(10);
+    clock.advance(1000);
+  }
+  assert.equal(server.watches.size, 9);
+});
+
 test('an immutable object is not followed once it is stored', async (t) => {
   await using server = await createObjectServer();
   const where = place(t);
