@@ -248,7 +248,7 @@ export class Tokens {
     const uid = this.#wanted.get(key)?.boundPod.uid ?? '';
     try {
       const text = JSON.stringify(issued);
-      this.#options.store.putObject({ ...rowIdOf(key), uid, version: '', text });
+      this.#options.store.putObject({ ...rowIdOf(key), uid, version: '', text }, true);
       return true;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;

@@ -207,13 +207,16 @@ export class Store {
     });
   }
 
-  /** Stores an object durably and encrypted, in the place of the one of its kind and name. */
-  putObject({ text, ...id }: StoredObject): void {
+  /**
+   * Stores an object durably and encrypted, in the place of the one of its kind and name. `isShort`:
+   * it is of use for a short time only, so no backup is made for its sake.
+   */
+  putObject({ text, ...id }: StoredObject, isShort = false): void {
     const { tables, seal } = this.#parts;
     this.#write(`store the ${id.kind} ${id.namespace}/${id.name}`, false, (wallMs) => {
       tables.putObject({ ...id, sealed: seal.seal(id, text), wall_ms: wallMs });
     });
-    this.#wantBackup();
+    if (!isShort) this.#wantBackup();
   }
 
   /** Unknown ones are no error. */

@@ -56,7 +56,7 @@ function start(t: TestContext, where: Place, clock: Clock = REAL, overrides: obj
     ...{ clock, log, random: seededRandom(1) },
     store: {
       objects: () => store.objects(),
-      putObject: (object) => store.putObject(object),
+      putObject: (object, isShort) => store.putObject(object, isShort),
       removeObjects: (ids) => store.removeObjects(ids),
       ...overrides,
     },

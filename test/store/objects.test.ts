@@ -2,12 +2,20 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openDatabase } from '../../src/store/database.ts';
 import type { StoredObject } from '../../src/store/sealed.ts';
-import { captureLog, open, place, pod, type Place } from './world.ts';
+import { captureLog, handClock, open, place, pod, type Place } from './world.ts';
 
 const CANARY = 'c4nary-of-a-secret';
 
@@ -106,6 +114,19 @@ test('without the key of before, nothing is taken for what it is not', (t) => {
     using store = open(where, { log });
     assert.deepEqual(store.objects(), { sound: [object('a')], damaged: [] });
   }
+});
+
+test('a backup is made for the sake of objects, but not of those that are short-lived', (t) => {
+  const where = place(t);
+  const clock = handClock();
+  using store = open(where, { clock });
+  const backup = join(where.directory, 'backup/limpet-1.db');
+  store.putObject(object('token'), true);
+  clock.advance(3_600_000);
+  assert.equal(existsSync(backup), false);
+  store.putObject(object('a'));
+  clock.advance(3_600_000);
+  assert.equal(existsSync(backup), true);
 });
 
 test('another source of the key may take the place of the file', (t) => {
