@@ -61,12 +61,12 @@ export type Core = {
   readonly clusterObjects: ClusterObjects | undefined;
 };
 
-/** Opens nothing that can fail: the runtime is connected by the first call. */
-export function createCore(
+/** What pods are carried out with. Nothing is connected yet. */
+function openMeans(
   options: AgentOptions,
-  { clock, log, store, trimHeap }: Foundation,
+  { clock, store, trimHeap }: Foundation,
   stack: AsyncDisposableStack,
-): Core {
+) {
   const cri = stack.use(openRuntime(options.runtimeEndpoint, { clock, random: systemRandom() }));
   const memory = stack.use(createMemoryRelease(clock, trimHeap));
   const paths: PodPaths = {
@@ -76,15 +76,7 @@ export function createCore(
   };
   const memoryBytes = memTotalBytes();
   const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
-  const onEvent = (event: NewEvent) => store.recordEvent(event, clock.now());
-  const holds = new Holds((hold) => turns.hold(hold));
   const nodeCgroup = createNodeCgroup(options, clock, cri.runtime);
-  const looks = new Looks({
-    runtime: cri.runtime,
-    epoch: () => cri.epoch(),
-    onExited: (uid, ended) => withLastWords(paths, turns.workers.get(uid), ended),
-    soon: (run) => clock.soon(run),
-  });
   const images = createImages({
     service: cri.images,
     slots: createSlots(LIMITS.parallelPulls),
@@ -92,35 +84,39 @@ export function createCore(
     records: pullRecords(store),
   });
   const starts = createSlots(LIMITS.parallelStarts);
-  const clusterObjects = clusterObjectsOf(options, { clock, log, store }, (uid) =>
+  return { cri, memory, paths, memoryBytes, allocatable, nodeCgroup, images, starts };
+}
+
+/** Opens nothing that can fail: the runtime is connected by the first call. */
+export function createCore(
+  options: AgentOptions,
+  base: Foundation,
+  stack: AsyncDisposableStack,
+): Core {
+  const { clock, log, store } = base;
+  const means = openMeans(options, base, stack);
+  const { cri, memory, paths, allocatable, nodeCgroup, images, starts } = means;
+  const onEvent = (event: NewEvent) => store.recordEvent(event, clock.now());
+  const holds = new Holds((hold) => turns.hold(hold));
+  const looks = new Looks({
+    runtime: cri.runtime,
+    epoch: () => cri.epoch(),
+    onExited: (uid, ended) => withLastWords(paths, turns.workers.get(uid), ended),
+    soon: (run) => clock.soon(run),
+  });
+  const clusterObjects = clusterObjectsOf(options, base, (uid) =>
     turns.post(uid, { type: 'ObjectsChanged' }),
   );
   const hostIP = () => hostIPs()[0];
   const execute = createExecute({
-    options,
-    paths,
-    runtime: cri.runtime,
-    looks,
-    images,
-    starts,
-    nodeCgroup,
-    memoryBytes,
-    allocatable,
+    ...{ options, ...means, runtime: cri.runtime, looks, clock, onEvent, hostIP, log },
     ...(clusterObjects ?? WITHOUT_API),
-    clock,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
-    onEvent,
-    hostIP,
-    log,
   });
   const probes = stack.use(
     new Probes({
-      runtime: cri.runtime,
-      clock,
-      random: systemRandom(),
-      hostIP,
+      ...{ runtime: cri.runtime, clock, random: systemRandom(), hostIP, onEvent },
       post: (uid, event) => turns.post(uid, event),
-      onEvent,
     }),
   );
   const turns: Turns = new Turns({
@@ -168,11 +164,11 @@ export function createCore(
 
 function clusterObjectsOf(
   { cluster }: AgentOptions,
-  base: Omit<Foundation, 'trimHeap'>,
+  { clock, log, store }: Foundation,
   onChange: (podUid: string) => void,
 ): ClusterObjects | undefined {
   if (cluster === undefined) return undefined;
-  return createClusterObjects({ ...base, random: systemRandom(), onChange });
+  return createClusterObjects({ clock, log, store, random: systemRandom(), onChange });
 }
 
 /** Those that the Node tells of; none while the machine has none. */
