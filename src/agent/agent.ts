@@ -198,6 +198,7 @@ class Agent {
           { unknown: [...this.#unknown], forgotten: this.#forgotten() },
           holds,
           this.#membership?.report(),
+          this.#core.clusterObjects?.expiredTokens() ?? [],
         ),
         ...this.#ports.findings(),
       ],

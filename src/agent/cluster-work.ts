@@ -47,5 +47,6 @@ export async function clusterWork(
     followApiPods(pods, session, signal),
     afterList().catch(ended),
     sendEvents({ clock, log, store, random: systemRandom(), client, options }, signal),
+    core.clusterObjects?.work(session, signal) ?? Promise.resolve(),
   ]);
 }

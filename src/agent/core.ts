@@ -12,6 +12,7 @@ import { hostIPs } from '../linux/addresses.ts';
 import { nodeAddresses } from '../linux/machine.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
 import type { Store } from '../store/store.ts';
+import { createClusterObjects, type ClusterObjects } from './cluster-objects.ts';
 import { Desired } from './desired.ts';
 import { createExecute, withLastWords, type ExecuteOptions } from './execute.ts';
 import { fullHold } from './findings.ts';
@@ -58,14 +59,16 @@ export type Core = {
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
   readonly offline: OfflinePods;
+  /** Undefined when the node belongs to no cluster. */
+  readonly clusterObjects: ClusterObjects | undefined;
 };
 
-/** Opens nothing that can fail: the runtime is connected by the first call. */
-export function createCore(
+/** What pods are carried out with. Nothing is connected yet. */
+function openMeans(
   options: AgentOptions,
-  { clock, log, store, trimHeap }: Foundation,
+  { clock, store, trimHeap }: Foundation,
   stack: AsyncDisposableStack,
-): Core {
+) {
   const cri = stack.use(openRuntime(options.runtimeEndpoint, { clock, random: systemRandom() }));
   const memory = stack.use(createMemoryRelease(clock, trimHeap));
   const paths: PodPaths = {
@@ -75,15 +78,7 @@ export function createCore(
   };
   const memoryBytes = memTotalBytes();
   const allocatable = { cpuMilli: cpuCount() * 1000, memoryBytes };
-  const onEvent = (event: NewEvent) => recordEvent(options, store, event, clock.now());
-  const holds = new Holds((hold) => turns.hold(hold));
   const nodeCgroup = createNodeCgroup(options, clock, cri.runtime);
-  const looks = new Looks({
-    runtime: cri.runtime,
-    epoch: () => cri.epoch(),
-    onExited: (uid, ended) => withLastWords(paths, turns.workers.get(uid), ended),
-    soon: (run) => clock.soon(run),
-  });
   const images = createImages({
     service: cri.images,
     slots: createSlots(LIMITS.parallelPulls),
@@ -91,32 +86,39 @@ export function createCore(
     records: pullRecords(store),
   });
   const starts = createSlots(LIMITS.parallelStarts);
+  return { cri, memory, paths, memoryBytes, allocatable, nodeCgroup, images, starts };
+}
+
+/** Opens nothing that can fail: the runtime is connected by the first call. */
+export function createCore(
+  options: AgentOptions,
+  base: Foundation,
+  stack: AsyncDisposableStack,
+): Core {
+  const { clock, log, store } = base;
+  const means = openMeans(options, base, stack);
+  const { cri, memory, paths, allocatable, nodeCgroup, images, starts } = means;
+  const onEvent = (event: NewEvent) => recordEvent(options, store, event, clock.now());
+  const holds = new Holds((hold) => turns.hold(hold));
+  const looks = new Looks({
+    runtime: cri.runtime,
+    epoch: () => cri.epoch(),
+    onExited: (uid, ended) => withLastWords(paths, turns.workers.get(uid), ended),
+    soon: (run) => clock.soon(run),
+  });
+  const clusterObjects = clusterObjectsOf(options, base, (uid) =>
+    turns.post(uid, { type: 'ObjectsChanged' }),
+  );
   const hostIP = () => hostIPs()[0];
   const execute = createExecute({
-    options,
-    paths,
-    runtime: cri.runtime,
-    looks,
-    images,
-    starts,
-    nodeCgroup,
-    memoryBytes,
-    allocatable,
-    ...WITHOUT_API,
-    clock,
+    ...{ options, ...means, runtime: cri.runtime, looks, clock, onEvent, hostIP, log },
+    ...(clusterObjects ?? WITHOUT_API),
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
-    onEvent,
-    hostIP,
-    log,
   });
   const probes = stack.use(
     new Probes({
-      runtime: cri.runtime,
-      clock,
-      random: systemRandom(),
-      hostIP,
+      ...{ runtime: cri.runtime, clock, random: systemRandom(), hostIP, onEvent },
       post: (uid, event) => turns.post(uid, event),
-      onEvent,
     }),
   );
   const turns: Turns = new Turns({
@@ -129,11 +131,11 @@ export function createCore(
     onTurn: (workers) => {
       memory.worked();
       probes.follow(workers, (uid) => turns.workers.has(uid));
-      // Now, and not when somebody asks: conditions bear the time at which they changed.
       // Before their status is taken: who starts again has not failed.
       offline.attend(workers);
       const onHost = workers.some(({ want }) => want.pod.spec.hostNetwork);
       const address = onHost ? addressesOf(options)[0] : undefined;
+      // Now, and not when somebody asks: conditions bear the time at which they changed.
       for (const worker of workers) bringUpToDate(worker, clock.now(), address);
       statuses.changed(workers);
       mirrors.changed(workers);
@@ -161,8 +163,9 @@ export function createCore(
   const desired = new Desired({
     ...{ store, turns, clock, log, node, onEvent },
     onOver: (worker) => statuses.over(worker),
+    onPods: (pods) => clusterObjects?.follow(pods),
   });
-  const told = { statuses, mirrors, offline };
+  const told = { statuses, mirrors, offline, clusterObjects };
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
 }
 
@@ -170,6 +173,15 @@ export function createCore(
 function recordEvent(options: AgentOptions, store: Store, event: NewEvent, now: Now): void {
   const inApi = options.cluster === undefined ? {} : ({ inApi: true } as const);
   store.recordEvent({ ...event, object: { ...event.object, ...inApi } }, now);
+}
+
+function clusterObjectsOf(
+  { cluster }: AgentOptions,
+  { clock, log, store }: Foundation,
+  onChange: (podUid: string) => void,
+): ClusterObjects | undefined {
+  if (cluster === undefined) return undefined;
+  return createClusterObjects({ clock, log, store, random: systemRandom(), onChange });
 }
 
 /** Those that the Node tells of; none while the machine has none. */
@@ -183,8 +195,9 @@ function addressesOf({ nodeIPs }: AgentOptions): readonly string[] {
 }
 
 /** What a node has for its pods that no API server stands behind. */
-const WITHOUT_API: Pick<ExecuteOptions, 'objects' | 'token'> = {
+const WITHOUT_API: Pick<ExecuteOptions, 'objects' | 'token' | 'heard'> = {
   objects: NO_OBJECTS,
+  heard: () => Promise.resolve(),
   token: () =>
     Promise.reject(
       new Failure(

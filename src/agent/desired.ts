@@ -31,6 +31,8 @@ export type DesiredOptions = {
   readonly onEvent: (event: NewEvent) => void;
   /** A pod of the API server is gone from this node: its object can go. */
   readonly onOver: (worker: Worker) => void;
+  /** The pods of the API server, whenever there are others. */
+  readonly onPods: (pods: readonly Pod[]) => void;
 };
 
 export class Desired {
@@ -52,6 +54,7 @@ export class Desired {
       const believed = uncertain.has(pod.metadata.uid) ? withDoubt(pod, ledger) : ledger;
       turns.add(wantOf(pod, source, order, deletion), believed);
     }
+    this.#tellPods();
     this.admitAll();
   }
 
@@ -97,6 +100,7 @@ export class Desired {
       const order = store.putPod(pod, 'api', specHash(pod));
       log.info('new pod from the API server', podFields(pod));
       worker = turns.add(wantOf(pod, 'api', order), undefined);
+      this.#tellPods();
       if (!read.ok) this.#refuse(worker, read.problems);
     } else if (read.ok) {
       this.#change(worker, pod, graceSeconds);
@@ -141,6 +145,7 @@ export class Desired {
       delete: deletion === undefined ? [] : [{ uid: worker.uid, deletion }],
     });
     worker.want = { ...worker.want, pod };
+    this.#tellPods();
     if (deletion !== undefined) return this.#end(worker, deletion);
     log.info('a pod was changed', podFields(pod));
     turns.post(worker.uid, { type: 'Tick' });
@@ -220,9 +225,16 @@ export class Desired {
       this.#options.store.forget(worker.uid);
       this.#options.log.info('pod is gone', podFields(pod));
     }
+    if (source === 'api') this.#tellPods();
     // A file that came back unchanged while its pod was ending wants the same pod again.
     if (this.#manifests !== undefined) this.setManifests(this.#manifests);
     else this.admitAll();
+  }
+
+  #tellPods(): void {
+    const { turns, onPods } = this.#options;
+    const wants = [...turns.workers.values()].map(({ want }) => want);
+    onPods(wants.flatMap(({ source, pod }) => (source === 'api' ? [pod] : [])));
   }
 
   /**

@@ -6,10 +6,15 @@ import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import { podCgroupParent } from '../kube/cgroup.ts';
-import type { ContainerStatusCri, PodSandboxConfig, RuntimeService } from '../kube/cri.ts';
+import type {
+  AuthConfig,
+  ContainerStatusCri,
+  PodSandboxConfig,
+  RuntimeService,
+} from '../kube/cri.ts';
 import type { NewEvent } from '../kube/event.ts';
-import type { Objects } from '../kube/objects.ts';
-import type { Lifecycle } from '../kube/pod.ts';
+import { NO_OBJECTS, type Objects } from '../kube/objects.ts';
+import type { Lifecycle, Pod } from '../kube/pod.ts';
 import { REASON } from '../kube/reason.ts';
 import { podResources, qosClass } from '../kube/qos.ts';
 import { hostIPs } from '../linux/addresses.ts';
@@ -19,6 +24,7 @@ import { objectOf } from '../pod/events.ts';
 import { containerOf } from '../pod/health.ts';
 import type { Action, ActionResult, ActionType } from '../pod/model.ts';
 import { describePod } from '../pod/names.ts';
+import { pullCredentials } from '../pod/pull-secrets.ts';
 import type { Allocatable } from '../pod/resources.ts';
 import { sandboxConfig } from '../pod/sandbox-config.ts';
 import { currentSandbox } from '../pod/seen.ts';
@@ -56,6 +62,8 @@ export type ExecuteOptions = {
   /** What pods make use of, as it is known now. */
   readonly objects: Objects;
   readonly token: VolumeContext['token'];
+  /** See `ClusterObjects`. */
+  readonly heard: (pod: Pod, signal: AbortSignal) => Promise<void>;
   readonly onView: (worker: Worker, view: Awaited<ReturnType<Looks['look']>>) => void;
   readonly onEvent: (event: NewEvent) => void;
   readonly clock: Clock;
@@ -95,7 +103,8 @@ const EXECUTORS: Executors = {
     state.onView(worker, await state.looks.look(worker.uid, signal));
   },
   SetUpPod: async ({ state, worker, signal }) => {
-    const { pod } = worker.want;
+    const { pod, source } = worker.want;
+    if (source === 'api') await state.heard(pod, signal);
     await setUpPodFiles(state.paths, pod);
     const cgroups = state.nodeCgroup.pods();
     await cgroups.ensurePod(worker.uid, podResources(pod), undefined, signal);
@@ -157,10 +166,27 @@ function placeOf({ paths }: State, worker: Worker) {
 
 async function pullImage({ state, worker, action, signal }: Run<Of<'PullImage'>>) {
   const { order } = worker.want;
-  const { image, note } = await state.images.ensure(action.image, action.policy, order, signal);
+  const auths = () => authsOf(state, worker, action.image);
+  const { images } = state;
+  const { image, note } = await images.ensure(action.image, action.policy, order, signal, auths);
   const { id, uid, username } = image;
   state.imageUsers.set(id, { ...(uid !== undefined && { uid }), username });
   return { ok: true, value: id, note };
+}
+
+/** @throws Failure when a secret is not known, or holds nothing that can be read */
+function authsOf(state: State, { want }: Worker, image: string): readonly AuthConfig[] {
+  const found = pullCredentials(want.pod, image, state.objects);
+  if (!found.ok) throw new Failure(found.fault.code, found.fault.message);
+  const { auths, missing } = found.value;
+  if (missing.length > 0) {
+    const message =
+      `Unable to retrieve some image pull secrets (${missing.join(', ')}); ` +
+      'attempting to pull the image may not succeed.';
+    const reason = REASON.failedToRetrieveImagePullSecret;
+    state.onEvent({ type: 'Warning', reason, message, object: objectOf(want) });
+  }
+  return auths;
 }
 
 async function startContainer(run: Run<Of<'StartContainer'>>) {
@@ -231,7 +257,8 @@ async function createContainer(run: Run<Of<'CreateContainer'>>) {
   // Never guess: an image that asks for a user must not run as root.
   if (imageUser === undefined) throw new Failure('NotFound', `the image ${imageRef} is unknown`);
   const ips = currentSandbox(worker.seen)?.ips ?? [];
-  const { objects, allocatable } = state;
+  const { allocatable } = state;
+  const objects = source === 'api' ? state.objects : NO_OBJECTS;
   const facts = { source, allocatable, podIPs: ips, hostIPs: hostIPs() };
   const environment = resolveEnvironment(pod, container, objects, facts);
   if (!environment.ok) return environment;

@@ -31,6 +31,7 @@ export function findingsOf(
   { unknown, forgotten }: Strays,
   holds: Holds,
   cluster: ClusterReport | undefined,
+  expiredTokens: readonly string[],
 ): readonly Finding[] {
   const findings: Finding[] = [];
   const add = (check: string, health: Finding['health'], message: string, remedy?: string) =>
@@ -43,6 +44,10 @@ export function findingsOf(
     add('network', 'failed', runtime.message ?? 'the network is not ready', remedy);
   }
   if (cluster?.message !== undefined) add('cluster', 'degraded', cluster.message);
+  if (expiredTokens.length > 0) {
+    const message = `the API server refuses the expired tokens of ${expiredTokens.join(', ')}`;
+    add('tokens', 'degraded', message, 'they are renewed when it can be reached');
+  }
   const hold = holds.current;
   const health = store.health();
   const held = hold?.reason === 'RuntimeNotReady' ? '' : hold?.message;

@@ -1,12 +1,12 @@
 /**
- * Images are the node's, not a pod's: one pull serves all pods that wait for the image, and goes
- * on while one of them still waits.
+ * Images are the node's, not a pod's: one pull serves all pods that wait for the image with the same
+ * credentials, and goes on while one of them still waits.
  */
 import type { Fault } from '../base/failure.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import { abortable } from '../base/abortable.ts';
 import type { Clock } from '../base/clock.ts';
-import type { Image, ImageService } from '../kube/cri.ts';
+import type { AuthConfig, Image, ImageService } from '../kube/cri.ts';
 import type { PullPolicy } from '../kube/pod.ts';
 import { REASON } from '../kube/reason.ts';
 import type { Slots } from './slots.ts';
@@ -25,6 +25,8 @@ export type Images = {
     policy: PullPolicy,
     order: number,
     signal: AbortSignal,
+    /** Asked for when the image has to be pulled; they are tried in order. @throws Failure */
+    auths?: () => readonly AuthConfig[],
   ): Promise<EnsuredImage>;
   /**
    * Removes images whose pull was cut short by a power cut: the runtime may list them although
@@ -52,6 +54,7 @@ export type ImagesOptions = {
 };
 
 type Pull = {
+  readonly name: string;
   readonly done: Promise<string>;
   readonly controller: AbortController;
   waiters: number;
@@ -65,22 +68,28 @@ export function createImages(options: ImagesOptions): Images {
   const { service, clock, records } = options;
   const pulls = new Map<string, Pull>();
 
-  const pull = async (name: string, order: number, signal: AbortSignal): Promise<string> => {
-    let current = pulls.get(name);
+  const pull = async (
+    name: string,
+    auths: readonly AuthConfig[],
+    order: number,
+    signal: AbortSignal,
+  ): Promise<string> => {
+    const key = JSON.stringify([name, auths]);
+    let current = pulls.get(key);
     if (current === undefined) {
       const controller = new AbortController();
       const done = options.slots
         .run(order, controller.signal, async () => {
           records.begin(name);
-          const ref = await service.pullImage(name, undefined, controller.signal);
+          const ref = await pullWith(service, name, auths, controller.signal);
           await records.finish(name);
           return ref;
         })
-        .finally(() => pulls.delete(name));
+        .finally(() => pulls.delete(key));
       // Every waiter may have gone by the time it fails.
       done.catch(() => undefined);
-      current = { done, controller, waiters: 0 };
-      pulls.set(name, current);
+      current = { name, done, controller, waiters: 0 };
+      pulls.set(key, current);
     }
     current.waiters += 1;
     try {
@@ -93,14 +102,14 @@ export function createImages(options: ImagesOptions): Images {
 
   return {
     repair: async (signal) => {
-      const broken = records.unfinished().filter((name) => !pulls.has(name));
+      const broken = records.unfinished().filter((name) => !isPulled(pulls, name));
       for (const name of broken) {
         await service.removeImage(name, signal);
         records.drop(name);
       }
       return broken;
     },
-    ensure: async (name, policy, order, signal) => {
+    ensure: async (name, policy, order, signal, auths = () => []) => {
       const present = await service.imageStatus(name, signal);
       if (present !== undefined && policy !== 'Always') {
         return { image: present, note: `Container image "${name}" already present on machine` };
@@ -118,7 +127,7 @@ export function createImages(options: ImagesOptions): Images {
           ? signal
           : AbortSignal.any([signal, AbortSignal.timeout(PULL_WITH_COPY_MS)]);
       try {
-        await pull(name, order, limited);
+        await pull(name, auths(), order, limited);
       } catch (error) {
         if (signal.aborted) throw error;
         // Offline, an old copy is better than no pod: the kubelet would wait for the registry.
@@ -138,6 +147,32 @@ export function createImages(options: ImagesOptions): Images {
       return { image, note: `Successfully pulled image "${name}" in ${seconds}s` };
     },
   };
+}
+
+function isPulled(pulls: ReadonlyMap<string, Pull>, name: string): boolean {
+  return [...pulls.values()].some((pull) => pull.name === name);
+}
+
+/** With the first credentials that the registry takes; without any where there are none. */
+async function pullWith(
+  service: ImageService,
+  name: string,
+  auths: readonly AuthConfig[],
+  signal: AbortSignal,
+): Promise<string> {
+  const problems: Failure[] = [];
+  for (const auth of auths.length === 0 ? [undefined] : auths) {
+    try {
+      return await service.pullImage(name, undefined, auth, signal);
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Failure)) throw error;
+      problems.push(error);
+    }
+  }
+  const [first, ...others] = problems;
+  if (first !== undefined && others.length === 0) throw first;
+  const messages = [...new Set(problems.map(({ message }) => message))];
+  throw new Failure(first?.code ?? 'Unknown', `[${messages.join(', ')}]`, { cause: first });
 }
 
 function pullFailure(name: string, fault: Fault): Failure {

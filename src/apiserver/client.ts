@@ -8,9 +8,6 @@
  *   it was idle.
  * - Redirects are not followed: an API server sends none.
  */
-import type { ClientRequest, IncomingMessage } from 'node:http';
-import https from 'node:https';
-
 import type { Clock } from '../base/clock.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -29,6 +26,7 @@ import {
   tooLongFailure,
   type Asked,
 } from './errors.ts';
+import type { HttpAnswer, HttpCall } from './http.ts';
 
 export type Request = {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -107,9 +105,9 @@ export class ApiClient {
     const slow = (ms: number) => `the API server was silent for ${ms / 1000} s`;
     await this.#exchange(request, options.signal, asked, true, async (exchange) => {
       exchange.deadline(openMs, slow(openMs));
-      const response = await exchange.response();
-      await checkStatus(exchange, asked, response);
-      checkType(asked, response, JSON_TYPE);
+      const answer = await exchange.answer();
+      await checkStatus(exchange, asked, answer);
+      checkType(asked, answer, JSON_TYPE);
       options.onOpen();
       const heard = () => exchange.deadline(silenceMs, slow(silenceMs));
       heard();
@@ -147,9 +145,9 @@ export class ApiClient {
     const { signal, deadlineMs } = options;
     return await this.#exchange(request, signal, asked, false, async (exchange) => {
       exchange.deadline(deadlineMs, `no answer within ${deadlineMs / 1000} s`);
-      const response = await exchange.response();
-      await checkStatus(exchange, asked, response);
-      return { body: await exchange.readAll(asked), type: contentType(response) };
+      const answer = await exchange.answer();
+      await checkStatus(exchange, asked, answer);
+      return { body: await exchange.readAll(asked), type: contentType(answer) };
     });
   }
 
@@ -183,16 +181,13 @@ export class ApiClient {
     }
   }
 
-  #open(request: Request, material: Material, isStream: boolean): ClientRequest {
-    const { server, serverName } = this.#credentials;
+  #open(request: Request, material: Material, isStream: boolean): HttpCall {
+    const { server } = this.#credentials;
     const { body } = request;
     const bytes = body === undefined ? undefined : encoded(body);
-    const opened = https.request({
-      agent: this.#connections.agent(material, isStream),
-      host: server.hostname,
-      port: server.port || 443,
-      ...(serverName === undefined ? {} : { servername: serverName }),
+    return this.#connections.call(material, isStream, {
       method: request.method,
+      body: bytes,
       path: `${server.pathname.replace(/\/$/, '')}${request.path}`,
       headers: {
         accept: request.accept ?? JSON_TYPE,
@@ -206,8 +201,6 @@ export class ApiClient {
             }),
       },
     });
-    opened.end(bytes);
-    return opened;
   }
 }
 
@@ -220,22 +213,20 @@ type Answer = { readonly body: Buffer; readonly type: string };
 
 /** One request on its way: ends at its deadline, its signal, or when its scope is left. */
 class Exchange {
-  readonly #request: ClientRequest;
+  readonly #call: HttpCall;
   readonly #signal: AbortSignal;
   readonly #asked: Asked;
   readonly #clock: Clock;
   readonly #onAbort: () => void;
   #timer: { cancel(): void } | undefined;
-  #response: IncomingMessage | undefined;
+  #answer: HttpAnswer | undefined;
   #ended: Failure | undefined;
 
-  constructor(request: ClientRequest, signal: AbortSignal, asked: Asked, clock: Clock) {
-    this.#request = request;
+  constructor(call: HttpCall, signal: AbortSignal, asked: Asked, clock: Clock) {
+    this.#call = call;
     this.#signal = signal;
     this.#asked = asked;
     this.#clock = clock;
-    // It may have something to say after we have turned away.
-    request.on('error', () => undefined);
     this.#onAbort = () => this.#end(cancelledFailure(asked.what, signal.reason));
     signal.addEventListener('abort', this.#onAbort, { once: true });
   }
@@ -248,24 +239,21 @@ class Exchange {
     );
   }
 
-  async response(): Promise<IncomingMessage> {
-    const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      this.#request.once('response', resolve);
-      this.#request.once('error', (cause) =>
-        reject(this.#ended ?? connectionFailure(this.#asked, cause)),
-      );
-    });
-    response.on('error', () => undefined);
-    this.#response = response;
-    return response;
+  async answer(): Promise<HttpAnswer> {
+    try {
+      this.#answer = await this.#call.answer();
+      return this.#answer;
+    } catch (cause) {
+      throw this.#ended ?? connectionFailure(this.#asked, cause);
+    }
   }
 
   /** Gives the body as it comes; resolves at its end. */
   async read(onData: (chunk: Buffer) => void): Promise<void> {
-    const response = this.#response!;
+    const { body, isWhole } = this.#answer!;
     await new Promise<void>((resolve, reject) => {
       let isOver = false;
-      response.on('data', (chunk: Buffer) => {
+      body.on('data', (chunk: Buffer) => {
         if (isOver || this.#ended !== undefined) return;
         try {
           onData(chunk);
@@ -273,12 +261,11 @@ class Exchange {
           isOver = true;
           const error = thrown as Error;
           reject(error);
-          this.#request.destroy();
+          this.#call.destroy();
         }
       });
-      response.once('end', resolve);
-      response.once('close', () => {
-        if (response.complete) return resolve();
+      body.once('close', () => {
+        if (isWhole()) return resolve();
         const why = 'the connection broke in the middle of the answer';
         reject(this.#ended ?? cutFailure(this.#asked, why));
       });
@@ -287,7 +274,7 @@ class Exchange {
 
   async readAll(asked: Asked): Promise<Buffer> {
     const maxBytes = LIMITS.apiResponseBytes;
-    const length = Number(this.#response!.headers['content-length'] ?? 0);
+    const length = Number(this.#answer!.headers['content-length'] ?? 0);
     if (length > maxBytes) throw tooLongFailure(asked, maxBytes);
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -303,19 +290,19 @@ class Exchange {
   wasStale(error: unknown): boolean {
     const errno = error instanceof Failure ? errnoOf(error.cause) : undefined;
     const isClosed = errno === 'ECONNRESET' || errno === 'EPIPE';
-    return isClosed && this.#request.reusedSocket && this.#response === undefined;
+    return isClosed && this.#call.isReused() && this.#answer === undefined;
   }
 
   #end(failure: Failure): void {
     this.#ended ??= failure;
-    this.#request.destroy(failure);
+    this.#call.destroy(failure);
   }
 
   [Symbol.dispose](): void {
     this.#timer?.cancel();
     this.#signal.removeEventListener('abort', this.#onAbort);
     // A connection whose answer was not read to its end can't serve another request.
-    if (this.#response?.readableEnded !== true) this.#request.destroy();
+    if (this.#answer?.body.readableEnded !== true) this.#call.destroy();
   }
 }
 
@@ -324,29 +311,25 @@ function encoded(body: unknown): Buffer {
   return body instanceof Uint8Array ? Buffer.from(body) : Buffer.from(JSON.stringify(body));
 }
 
-function contentType(response: IncomingMessage): string {
-  return (response.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase();
+function contentType({ headers }: HttpAnswer): string {
+  return (headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase();
 }
 
-async function checkStatus(
-  exchange: Exchange,
-  asked: Asked,
-  response: IncomingMessage,
-): Promise<void> {
-  const status = response.statusCode ?? 0;
+async function checkStatus(exchange: Exchange, asked: Asked, answer: HttpAnswer): Promise<void> {
+  const { status } = answer;
   if (status >= 200 && status < 300) return;
   if (status >= 300 && status < 400) {
     throw foreignFailure(asked, `it redirects (HTTP ${status}): a captive portal or a proxy?`, {
       status,
     });
   }
-  const type = contentType(response);
+  const type = contentType(answer);
   const body = type === JSON_TYPE ? await exchange.readAll(asked) : undefined;
-  throw statusFailure(asked, status, body && parsedOr(body), response.headers);
+  throw statusFailure(asked, status, body && parsedOr(body), answer.headers);
 }
 
-function checkType(asked: Asked, response: IncomingMessage, wanted: string): void {
-  const type = contentType(response);
+function checkType(asked: Asked, answer: HttpAnswer, wanted: string): void {
+  const type = contentType(answer);
   if (type !== wanted) throw wrongType(asked, type);
 }
 

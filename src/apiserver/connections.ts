@@ -1,12 +1,14 @@
 /**
- * Connections to the API server: HTTP/1.1 over TLS, kept open between requests, counted in bytes as
- * they go over the wire.
+ * Connections to the API server over TLS: HTTP/1.1, kept open between requests, and HTTP/2 for what
+ * lasts (`sessions.ts`). Counted in bytes as they go over the wire.
  */
 import https from 'node:https';
 import net from 'node:net';
 import tls from 'node:tls';
 
 import type { Credentials, Material } from './credentials.ts';
+import { callWhenOpen, http1Call, type HttpCall, type HttpMessage } from './http.ts';
+import { Sessions } from './sessions.ts';
 
 /** What went over the wire since the start, TLS and its handshakes included. */
 export type Traffic = {
@@ -36,14 +38,22 @@ export class Connections {
     this.#credentials = credentials;
   }
 
-  /** What a request shall be made through; `isStream` for one that lasts. */
-  agent(material: Material, isStream: boolean): https.Agent {
+  /** Begins a request; `isStream` for one that lasts. */
+  call(material: Material, isStream: boolean, message: HttpMessage): HttpCall {
     this.#requests += 1;
     if (this.#pool?.generation !== material.generation) {
       this.#pool?.retire();
       this.#pool = this.#open(material);
     }
-    return isStream ? this.#pool.streams : this.#pool.calls;
+    const { calls, streams, sessions } = this.#pool;
+    if (!isStream) return this.#http1(calls, message);
+    return callWhenOpen({
+      opened: sessions.take(),
+      begin: (session) =>
+        session === undefined ? this.#http1(streams, message) : sessions.begin(session, message),
+      giveUp: (error) => sessions.giveUp(error),
+      release: (session) => session && sessions.release(session),
+    });
   }
 
   traffic(): Traffic {
@@ -72,16 +82,38 @@ export class Connections {
     });
     // A session that is resumed saves the exchange of certificates.
     const session: { ticket: Buffer | undefined } = { ticket: undefined };
-    const connect = () => this.#connect(context, session);
-    const calls = agent({ maxSockets: MAX_SOCKETS, maxFreeSockets: MAX_SOCKETS }, connect);
-    const streams = agent({ maxFreeSockets: 1 }, connect);
+    const connect = (protocols: readonly string[]) => this.#connect(context, session, protocols);
+    const { host } = this.#credentials.server;
+    const sessions = new Sessions({ authority: host, idleMs: IDLE_MS, connect });
+    const plain = () => connect(['http/1.1']);
+    const calls = agent({ maxSockets: MAX_SOCKETS, maxFreeSockets: MAX_SOCKETS }, plain);
+    const streams = agent({ maxFreeSockets: 1 }, () => sessions.spare() ?? plain());
     // What is under way ends in its own time; what is idle would never be used again.
     const idle = () => [calls, streams].flatMap((one) => Object.values(one.freeSockets).flat());
-    const retire = () => idle().forEach((socket) => socket?.destroy());
-    return { generation: material.generation, calls, streams, retire };
+    const retire = () => {
+      idle().forEach((socket) => socket?.destroy());
+      sessions.retire();
+    };
+    return { generation: material.generation, calls, streams, sessions, retire };
   }
 
-  #connect(context: tls.SecureContext, session: { ticket: Buffer | undefined }): tls.TLSSocket {
+  #http1(agent: https.Agent, { method, path, headers, body }: HttpMessage): HttpCall {
+    const { server, serverName } = this.#credentials;
+    const request = https.request({
+      ...{ agent, method, path, headers },
+      host: server.hostname,
+      port: server.port || 443,
+      ...(serverName === undefined ? {} : { servername: serverName }),
+    });
+    request.end(body);
+    return http1Call(request);
+  }
+
+  #connect(
+    context: tls.SecureContext,
+    session: { ticket: Buffer | undefined },
+    protocols: readonly string[],
+  ): tls.TLSSocket {
     const { server, serverName } = this.#credentials;
     const host = server.hostname.replace(/^\[(.*)\]$/, '$1');
     // Opened apart from the TLS on it, because only this one counts what goes over the wire.
@@ -106,7 +138,7 @@ export class Connections {
       host: name,
       // The SNI may not be an address.
       ...(net.isIP(name) === 0 ? { servername: name } : {}),
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: [...protocols],
       ...(session.ticket === undefined ? {} : { session: session.ticket }),
     });
     socket.once('error', (error) => secure.destroy(error));
@@ -119,7 +151,9 @@ export class Connections {
 type Pool = {
   readonly generation: number;
   readonly calls: https.Agent;
+  /** For servers that speak HTTP/1.1 alone. */
   readonly streams: https.Agent;
+  readonly sessions: Sessions;
   retire(): void;
 };
 

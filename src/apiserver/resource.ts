@@ -1,11 +1,14 @@
 /** Objects of the API, as they are on the wire, and where they are found. */
 import type {
   CoreV1Event,
+  AuthenticationV1TokenRequest,
   V1CertificateSigningRequest,
+  V1ConfigMap,
   V1Lease,
   V1Node,
   V1ObjectMeta,
   V1Pod,
+  V1Secret,
   V1Service,
   V1SubjectAccessReview,
   V1TokenReview,
@@ -49,6 +52,22 @@ export const EVENTS: Resource<Wire<CoreV1Event>> = {
   api: '/api/v1',
   plural: 'events',
   kind: 'Event',
+};
+export const CONFIG_MAPS: Resource<Wire<V1ConfigMap>> = {
+  api: '/api/v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+};
+export const SECRETS: Resource<Wire<V1Secret>> = {
+  api: '/api/v1',
+  plural: 'secrets',
+  kind: 'Secret',
+};
+/** With the subresource `token`: what is sent and answered there. */
+export const SERVICE_ACCOUNT_TOKENS: Resource<Wire<AuthenticationV1TokenRequest>> = {
+  api: '/api/v1',
+  plural: 'serviceaccounts',
+  kind: 'TokenRequest',
 };
 
 export const LEASES: Resource<Wire<V1Lease>> = {

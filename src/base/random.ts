@@ -17,6 +17,11 @@ export function systemRandom(): Random {
   };
 }
 
+/** Bytes that nobody can guess, for keys and nonces. */
+export function secretBytes(count: number): Uint8Array {
+  return globalThis.crypto.getRandomValues(new Uint8Array(count));
+}
+
 /** A seeded stream (splitmix32), the same on every machine. */
 export function seededRandom(seed: number): Random {
   let state = seed >>> 0;

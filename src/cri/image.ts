@@ -34,8 +34,8 @@ export function createImageService(channel: Channel): ImageService {
         .catch(unless('NotFound'));
       return answer?.image === undefined ? undefined : image(answer.image);
     },
-    async pullImage(name, sandboxConfig, signal) {
-      const request = { image: { image: name }, sandboxConfig };
+    async pullImage(name, sandboxConfig, auth, signal) {
+      const request = { image: { image: name }, auth, sandboxConfig };
       // A large image over a slow line takes its time; the runtime gives up on one that stalls.
       const answer = await channel.unary(IMAGE_METHODS.pull, request, {
         signal,

@@ -418,8 +418,10 @@ export const ListImagesRequest = message('ListImagesRequest', {});
 export const ListImagesResponse = message('ListImagesResponse', { images: many(1, Image) });
 export const ImageStatusRequest = message('ImageStatusRequest', { image: of(1, ImageSpec) });
 export const ImageStatusResponse = message('ImageStatusResponse', { image: of(1, Image) });
+export const AuthConfig = message('AuthConfig', { username: string(1), password: string(2) });
 export const PullImageRequest = message('PullImageRequest', {
   image: of(1, ImageSpec),
+  auth: of(2, AuthConfig),
   sandboxConfig: of(3, PodSandboxConfig),
 });
 export const PullImageResponse = message('PullImageResponse', { imageRef: string(1) });

@@ -297,6 +297,9 @@ export type StreamingService = {
   portForward(podSandboxId: string, ports: readonly number[], signal: AbortSignal): Promise<string>;
 };
 
+/** Who pulls an image. */
+export type AuthConfig = { readonly username: string; readonly password: string };
+
 export type ImageService = {
   /** Undefined when it is not there. */
   imageStatus(image: string, signal: AbortSignal): Promise<Image | undefined>;
@@ -304,6 +307,7 @@ export type ImageService = {
   pullImage(
     image: string,
     sandbox: PodSandboxConfig | undefined,
+    auth: AuthConfig | undefined,
     signal: AbortSignal,
   ): Promise<string>;
   listImages(signal: AbortSignal): Promise<readonly Image[]>;

@@ -12,8 +12,12 @@ export type NamedObject = {
     readonly namespace: string;
     readonly uid: string;
     readonly resourceVersion?: string;
+    readonly annotations?: Readonly<Record<string, string>>;
   };
 };
+
+/** Annotation of a config map or secret: with `never` it is kept in the memory of the node alone. */
+export const PERSIST_ANNOTATION = 'limpet.dev/persist';
 
 export type ConfigMap = NamedObject & {
   readonly data?: Readonly<Record<string, string>>;
@@ -53,7 +57,8 @@ export type ObjectKinds = { readonly ConfigMap: ConfigMap; readonly Secret: Secr
 export type Lookup<T> =
   | { readonly state: 'present'; readonly object: T }
   | { readonly state: 'absent' }
-  | { readonly state: 'unknown' };
+  /** `why`: for people, as far as it is known. */
+  | { readonly state: 'unknown'; readonly why?: string };
 
 /** The objects as they are known at this moment; asking costs no round trip. */
 export type Objects = {
@@ -78,10 +83,10 @@ export function notFound(kind: keyof ObjectKinds, name: string): string {
 }
 
 /** Of an object that nobody has told of yet. */
-export function notHeard(kind: keyof ObjectKinds, name: string): string {
+export function notHeard(kind: keyof ObjectKinds, name: string, why?: string): string {
   return (
     `${kind.toLowerCase()} ${JSON.stringify(name)} is neither stored on this node nor known from ` +
-    'the API server yet'
+    `the API server yet${why === undefined ? '' : `: ${why}`}`
   );
 }
 

@@ -41,5 +41,6 @@ export const REASON = {
   failedCreatePodSandBox: 'FailedCreatePodSandBox',
   failedKillPod: 'FailedKillPod',
   failedMount: 'FailedMount',
+  failedToRetrieveImagePullSecret: 'FailedToRetrieveImagePullSecret',
   failedSetUpPod: 'FailedSetUpPod',
 } as const;

@@ -130,7 +130,7 @@ function textsOf(
 ): ReadonlyMap<string, () => string | undefined> | string | undefined {
   const found = objects.get(kind, namespace, name);
   if (found.state === 'absent') return undefined;
-  if (found.state === 'unknown') return notHeard(kind, name);
+  if (found.state === 'unknown') return notHeard(kind, name, found.why);
   const text = kind === 'Secret' ? decodedText : plainText;
   const entries = Object.entries(found.object.data ?? {});
   return new Map(entries.map(([key, value]) => [key, () => text(value)]));

@@ -172,6 +172,8 @@ export type Seen = {
   readonly retries: Readonly<Record<string, Retry>>;
   readonly images: Readonly<Record<string, ImageSeen>>;
   readonly volumes: Readonly<Record<string, VolumeSeen>>;
+  /** Volumes whose files are not of the newest objects; one that is up is used meanwhile. */
+  readonly staleVolumes: readonly string[];
   /** The pod's directories, files and cgroup, as done by this run of the agent. */
   readonly setUp: 'no' | 'up' | 'released' | 'gone';
   /** What readiness probes said in this life of the agent; newer than what is stored. */
@@ -275,6 +277,8 @@ export type PodEvent =
       readonly seq: number;
       readonly result: ActionResult;
     }
+  /** Objects or tokens that the pod uses, or its own labels and annotations, are others now. */
+  | { readonly type: 'ObjectsChanged' }
   /** A probe has said the same often enough. */
   | {
       readonly type: 'Probed';
@@ -315,6 +319,7 @@ export function firstSeen(ledger: Ledger | undefined): Seen {
     retries: {},
     images: {},
     volumes: {},
+    staleVolumes: [],
     setUp: 'no',
     ready: {},
   };

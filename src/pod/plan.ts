@@ -119,8 +119,9 @@ function setUp(draft: Draft): boolean {
   }
   let up = true;
   for (const volume of want.pod.spec.volumes) {
-    if (seen.volumes[volume.name] === 'up') continue;
-    up = false;
+    const isUp = seen.volumes[volume.name] === 'up';
+    if (isUp && !seen.staleVolumes.includes(volume.name)) continue;
+    if (!isUp) up = false;
     propose(draft, { type: 'SetUpVolume', key: `volume/${volume.name}`, volume });
   }
   return up;

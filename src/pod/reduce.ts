@@ -42,6 +42,7 @@ import {
 } from './seen.ts';
 import type { Role } from './seen.ts';
 import { settle } from './settle.ts';
+import { objectsChanged, volumeBegan, volumeFailed } from './stale.ts';
 
 /** Folds one event into what is seen. */
 export function reduce(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
@@ -73,6 +74,8 @@ function apply(want: Want, seen: Seen, event: PodEvent, now: Now): Seen {
       return actionStarted(want, seen, event.action, now);
     case 'ActionEnded':
       return actionEnded(seen, event.action, event.seq, event.result, now);
+    case 'ObjectsChanged':
+      return objectsChanged(want, seen);
     case 'Probed':
       return probed(seen, event, now);
     case 'Admitted': {
@@ -138,6 +141,8 @@ function actionStarted(want: Want, seen: Seen, action: Action, now: Now): Seen {
   switch (action.type) {
     case 'SetUpPod':
       return ledger.started === undefined ? withLedger(next, { ...ledger, started: now }) : next;
+    case 'SetUpVolume':
+      return volumeBegan(next, action.volume.name);
     case 'RunPodSandbox':
       return withLedger(next, {
         ...ledger,
@@ -237,6 +242,7 @@ function actionEnded(
     const most = action.type === 'Look' ? MAX_LOOK_RETRY_MS : MAX_RETRY_MS;
     const retry = retryAfter(seen.retries[action.key], result.fault, most, now);
     const failed = { ...next, retries: { ...seen.retries, [action.key]: retry } };
+    if (action.type === 'SetUpVolume') return volumeFailed(failed, action.volume.name);
     return bumpReserved(graceAnew(failed, action, result.fault), action);
   }
   const done = { ...next, retries: without(seen.retries, action.key) };

@@ -129,7 +129,8 @@ function addObject(
 ): void {
   const found = facts.objects.get(kind, pod.metadata.namespace, objectName);
   if (found.state === 'unknown') {
-    return void faults.push({ code: 'Unavailable', message: notHeard(kind, objectName) });
+    const message = notHeard(kind, objectName, found.why);
+    return void faults.push({ code: 'Unavailable', message });
   }
   if (found.state === 'absent' && !optional) {
     return void faults.push({ code: 'NotFound', message: notFound(kind, objectName) });

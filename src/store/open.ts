@@ -39,6 +39,7 @@ import { Recorder } from './recorder.ts';
 import { Reserve } from './reserve.ts';
 import { databaseFiles, listSetAside, makeReplacement, setAside } from './restore.ts';
 import { migrate, refuseNewer, schemaVersion } from './schema.ts';
+import { createSeal, keyFile, type KeySource } from './sealed.ts';
 import { Store, type Opening } from './store.ts';
 import { prepareTables } from './tables.ts';
 import { Tombstones } from './tombstones.ts';
@@ -51,6 +52,8 @@ export type StoreOptions = {
   readonly podsDirectory?: string;
   /** In the single executable, where the addon can't be looked up. */
   readonly nativeBinding?: NativeBinding;
+  /** What objects of the API server are encrypted with; a file beside the database unless told. */
+  readonly deviceKey?: KeySource;
 };
 
 type Opened = {
@@ -62,6 +65,7 @@ type Opened = {
 
 const DATABASE = 'limpet.db';
 const EVENTS = 'events.db';
+const DEVICE_KEY = 'device.key';
 /** Tells a database that was lost from one that never was. */
 const INITIALIZED = 'initialized';
 
@@ -109,6 +113,7 @@ export function openStore(directory: string, options: StoreOptions): Store {
     store = new Store({
       ...{ path, directory, database, tables, copies, reserve, clock, log, nativeBinding, fault },
       recorder: openRecorder(directory, options),
+      seal: createSeal(options.deviceKey ?? keyFile(join(directory, DEVICE_KEY), log)),
       opening: openingOf(opened, reconciled, uncertain),
     });
     completeCopies(store.pods(), copies, log);

@@ -29,7 +29,14 @@ import {
   type NativeBinding,
   type Sqlite,
 } from './database.ts';
-import { decodeLedger, decodePod, type Decoded, type LedgerRow, type PodRow } from './rows.ts';
+import {
+  decodeLedger,
+  decodePod,
+  type Decoded,
+  type LedgerRow,
+  type ObjectRow,
+  type PodRow,
+} from './rows.ts';
 import { migrate, refuseNewer } from './schema.ts';
 import { podRowOf, prepareTables, type Tables } from './tables.ts';
 
@@ -37,6 +44,8 @@ import { podRowOf, prepareTables, type Tables } from './tables.ts';
 export type Rows = {
   readonly pods: readonly PodRow[];
   readonly ledgers: readonly LedgerRow[];
+  /** Whether they are sound only the node's key can tell. */
+  readonly objects: readonly ObjectRow[];
   /** UIDs whose ledger was doubtful already. */
   readonly uncertain: readonly string[];
 };
@@ -170,7 +179,7 @@ function salvage(
   log: Log,
   nativeBinding: NativeBinding | undefined,
 ): Rows {
-  const nothing: Rows = { pods: [], ledgers: [], uncertain: [] };
+  const nothing: Rows = { pods: [], ledgers: [], objects: [], uncertain: [] };
   const copies = join(directory, SALVAGE);
   try {
     const stat = statSync(join(folder, name));
@@ -200,11 +209,13 @@ function readWhatIsLeft(path: string, nativeBinding: NativeBinding | undefined):
     } catch {
       // Its tables are then those of an older version; what has other columns is not taken.
     }
-    const pods = readTable<PodRow>(database, 'pods', 'ord').filter((row) => decodePod(row).ok);
-    const ledgers = readTable<LedgerRow>(database, 'ledgers', 'uid').filter(
+    const pods = readTable<PodRow>(database, 'pods', ['ord']).filter((row) => decodePod(row).ok);
+    const ledgers = readTable<LedgerRow>(database, 'ledgers', ['uid']).filter(
       (row) => decodeLedger(row).ok,
     );
-    return { pods, ledgers, uncertain: readUncertain(database) ?? pods.map(({ uid }) => uid) };
+    const objects = readTable<ObjectRow>(database, 'objects', ['kind', 'namespace', 'name']);
+    const uncertain = readUncertain(database) ?? pods.map(({ uid }) => uid);
+    return { pods, ledgers, objects, uncertain };
   } finally {
     closeQuietly(database);
   }
@@ -220,16 +231,17 @@ function readUncertain(database: Sqlite): readonly string[] | undefined {
 }
 
 /** Reads from both ends up to what is damaged, and across it as far as an index leads. */
-function readTable<R extends PodRow | LedgerRow>(
+function readTable<R extends PodRow | LedgerRow | ObjectRow>(
   database: Sqlite,
-  table: 'pods' | 'ledgers',
-  key: 'ord' | 'uid',
+  table: 'pods' | 'ledgers' | 'objects',
+  order: readonly string[],
 ): readonly R[] {
   const found = new Map<string, R>();
   for (const direction of ['ASC', 'DESC']) {
     try {
-      const rows = database.prepare<[], R>(`SELECT * FROM ${table} ORDER BY ${key} ${direction}`);
-      for (const row of rows.iterate()) found.set(row.uid, row);
+      const by = order.map((column) => `${column} ${direction}`).join(', ');
+      const rows = database.prepare<[], R>(`SELECT * FROM ${table} ORDER BY ${by}`);
+      for (const row of rows.iterate()) found.set(identityOf(row), row);
       break; // to the end, so nothing is missing
     } catch {
       // The other direction is tried; what was read up to here is kept.
@@ -238,19 +250,25 @@ function readTable<R extends PodRow | LedgerRow>(
   return [...found.values()];
 }
 
-/** For each pod and each ledger the row that was written last. */
+function identityOf(row: PodRow | LedgerRow | ObjectRow): string {
+  return 'sealed' in row ? `${row.kind}/${row.namespace}/${row.name}` : row.uid;
+}
+
+/** For each pod, each ledger and each object the row that was written last. */
 function newestRows(origins: readonly Rows[]): Rows {
-  const pick = <R extends PodRow | LedgerRow>(rows: readonly R[]): readonly R[] => {
+  const pick = <R extends PodRow | LedgerRow | ObjectRow>(rows: readonly R[]): readonly R[] => {
     const newest = new Map<string, R>();
     for (const row of rows) {
-      const other = newest.get(row.uid);
-      if (other === undefined || row.wall_ms > other.wall_ms) newest.set(row.uid, row);
+      const identity = identityOf(row);
+      const other = newest.get(identity);
+      if (other === undefined || row.wall_ms > other.wall_ms) newest.set(identity, row);
     }
     return [...newest.values()];
   };
   return {
     pods: pick(origins.flatMap((rows) => rows.pods)),
     ledgers: pick(origins.flatMap((rows) => rows.ledgers)),
+    objects: pick(origins.flatMap((rows) => rows.objects)),
     uncertain: origins.flatMap((rows) => rows.uncertain),
   };
 }
@@ -266,6 +284,7 @@ function mergeRows(database: Sqlite, rows: Rows, stale: boolean, wallMs: number)
       const sound: Rows = {
         pods: pods.filter((row) => decodePod(row).ok),
         ledgers: ledgers.filter((row) => decodeLedger(row).ok),
+        objects: tables.objectRows(),
         uncertain: tables.uncertain(),
       };
       const all = newestRows([rows, sound]);
@@ -280,6 +299,7 @@ function mergeRows(database: Sqlite, rows: Rows, stale: boolean, wallMs: number)
       for (const row of orders.values()) tables.insertPod(row);
       for (const row of late) insertLast(tables, row);
       for (const row of all.ledgers) tables.insertLedger(row);
+      for (const row of all.objects) tables.putObject(row);
       skipOrders(database, tables.lastOrder() + ORDER_GAP);
       const sure = new Set(stale ? [] : rows.ledgers.map(({ uid }) => uid));
       for (const uid of all.uncertain) sure.delete(uid);

@@ -36,6 +36,17 @@ export type LedgerRow = {
   readonly wall_ms: number;
 };
 
+/** Of the API server's objects; what `sealed` holds takes the node's key. */
+export type ObjectRow = {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly version: string;
+  readonly sealed: Uint8Array;
+  readonly wall_ms: number;
+};
+
 /** What a row holds, or why it can't be trusted. */
 export type Decoded<T> =
   { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };

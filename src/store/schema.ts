@@ -35,6 +35,17 @@ export const MIGRATIONS: readonly string[] = [
      raw TEXT NOT NULL,
      wall_ms INTEGER NOT NULL
    ) STRICT;`,
+  // What pods take from the API server, and their tokens. See sealed.ts.
+  `CREATE TABLE objects (
+     kind TEXT NOT NULL,
+     namespace TEXT NOT NULL,
+     name TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version TEXT NOT NULL,
+     sealed BLOB NOT NULL,
+     wall_ms INTEGER NOT NULL,
+     PRIMARY KEY (kind, namespace, name)
+   ) STRICT, WITHOUT ROWID;`,
 ];
 
 export function schemaVersion(database: Sqlite): number {

@@ -18,6 +18,7 @@ import type { SecondCopies } from './reconcile.ts';
 import type { EventFilter, Recorder } from './recorder.ts';
 import type { Reserve } from './reserve.ts';
 import { decodeLedger, decodePod, type StoredPod } from './rows.ts';
+import type { ObjectId, Seal, StoredObject } from './sealed.ts';
 import type { NewPod, Tables } from './tables.ts';
 
 export type Opening = {
@@ -51,6 +52,7 @@ export type StoreParts = {
   readonly tables: Tables;
   readonly copies: SecondCopies;
   readonly recorder: Recorder;
+  readonly seal: Seal;
   readonly reserve: Reserve;
   readonly clock: Clock;
   readonly log: Log;
@@ -185,6 +187,47 @@ export class Store {
     if (podsDirectory !== undefined) {
       this.#copy('remove a pod file', () => removePodFile(podsDirectory, uid));
     }
+    this.#wantBackup();
+  }
+
+  /**
+   * What was stored of the API server's objects; `damaged` can't be read, or not with this node's
+   * key. Throws a `Failure`, also when there is no key.
+   */
+  objects(): { readonly sound: readonly StoredObject[]; readonly damaged: readonly ObjectId[] } {
+    const { tables, seal } = this.#parts;
+    return this.#try('read the objects of the API server', () => {
+      const sound: StoredObject[] = [];
+      const damaged: ObjectId[] = [];
+      for (const { sealed, wall_ms: _, ...id } of tables.objectRows()) {
+        const text = seal.open(id, sealed);
+        if (text === undefined) damaged.push(id);
+        else sound.push({ ...id, text });
+      }
+      return { sound, damaged };
+    });
+  }
+
+  /**
+   * Stores an object durably and encrypted, in the place of the one of its kind and name. `isShort`:
+   * it is of use for a short time only, so no backup is made for its sake.
+   */
+  putObject({ text, ...id }: StoredObject, isShort = false): void {
+    const { tables, seal } = this.#parts;
+    this.#write(`store the ${id.kind} ${id.namespace}/${id.name}`, false, (wallMs) => {
+      tables.putObject({ ...id, sealed: seal.seal(id, text), wall_ms: wallMs });
+    });
+    if (!isShort) this.#wantBackup();
+  }
+
+  /** Unknown ones are no error. */
+  removeObjects(ids: readonly Pick<ObjectId, 'kind' | 'namespace' | 'name'>[]): void {
+    if (ids.length === 0) return;
+    const { tables } = this.#parts;
+    this.#write(`forget ${ids.length} objects of the API server`, true, (wallMs) => {
+      for (const { kind, namespace, name } of ids) tables.removeObject(kind, namespace, name);
+      tables.setTimeFloor(wallMs);
+    });
     this.#wantBackup();
   }
 

@@ -2,7 +2,14 @@
 import type { Pod } from '../kube/pod.ts';
 import type { Deletion, Ledger, Source } from '../pod/model.ts';
 import type { Sqlite } from './database.ts';
-import { ledgerCheckSum, parseObject, podCheckSum, type LedgerRow, type PodRow } from './rows.ts';
+import {
+  ledgerCheckSum,
+  parseObject,
+  podCheckSum,
+  type LedgerRow,
+  type ObjectRow,
+  type PodRow,
+} from './rows.ts';
 
 export type NewPod = { readonly pod: Pod; readonly source: Source; readonly specHash: string };
 
@@ -47,11 +54,13 @@ export function prepareTables(database: Sqlite) {
   );
   const newest = sql<[], { newest: number }>(
     `SELECT max(coalesce((SELECT max(wall_ms) FROM pods), 0),
-                coalesce((SELECT max(wall_ms) FROM ledgers), 0)) AS newest`,
+                coalesce((SELECT max(wall_ms) FROM ledgers), 0),
+                coalesce((SELECT max(wall_ms) FROM objects), 0)) AS newest`,
   );
 
   const lowerPods = sql<[number, number]>('UPDATE pods SET wall_ms = ? WHERE wall_ms > ?');
   const lowerLedgers = sql<[number, number]>('UPDATE ledgers SET wall_ms = ? WHERE wall_ms > ?');
+  const lowerObjects = sql<[number, number]>('UPDATE objects SET wall_ms = ? WHERE wall_ms > ?');
 
   const meta = prepareMeta(database);
   return {
@@ -82,6 +91,7 @@ export function prepareTables(database: Sqlite) {
     /** With its ledger. */
     deletePod: (uid: string) => deletePod.run(uid),
     deleteLedger: (uid: string) => deleteLedger.run(uid),
+    ...prepareObjects(database),
     ...meta,
     /** Keeps the raw text of a row that can't be trusted. */
     quarantine: (origin: string, row: PodRow | LedgerRow, problem: string, wallMs: number) =>
@@ -94,8 +104,27 @@ export function prepareTables(database: Sqlite) {
     lowerTimeFloor: (wallMs: number) => {
       lowerPods.run(wallMs, wallMs);
       lowerLedgers.run(wallMs, wallMs);
+      lowerObjects.run(wallMs, wallMs);
       meta.setMeta(TIME_FLOOR, String(wallMs));
     },
+  };
+}
+
+function prepareObjects(database: Sqlite) {
+  const rows = database.prepare<[], ObjectRow>('SELECT * FROM objects');
+  const put = database.prepare<[ObjectRow]>(
+    `INSERT OR REPLACE INTO objects (kind, namespace, name, uid, version, sealed, wall_ms)
+     VALUES (@kind, @namespace, @name, @uid, @version, @sealed, @wall_ms)`,
+  );
+  const remove = database.prepare<[string, string, string]>(
+    'DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?',
+  );
+  return {
+    objectRows: () => rows.all(),
+    /** Takes the place of the one of this kind and name. */
+    putObject: (row: ObjectRow) => put.run(row),
+    removeObject: (kind: string, namespace: string, name: string) =>
+      remove.run(kind, namespace, name),
   };
 }
 

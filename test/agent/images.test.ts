@@ -35,8 +35,8 @@ function registry(...present: readonly string[]): Registry {
     answer: () => Promise.resolve(),
     service: {
       imageStatus: (name) => Promise.resolve(local.get(name)),
-      pullImage: async (name, _sandbox, signal) => {
-        self.pulls.push(name);
+      pullImage: async (name, _sandbox, auth, signal) => {
+        self.pulls.push(auth === undefined ? name : `${name} as ${auth.username}`);
         await self.answer(name, signal);
         local.set(name, image(name));
         return `sha256:${name}`;
@@ -72,6 +72,40 @@ test('an image that is here is not pulled', async () => {
   const { note } = await imagesOf(here).ensure('a', 'IfNotPresent', 0, never);
   assert.deepEqual(here.pulls, []);
   assert.match(note, /already present on machine/);
+});
+
+test('pods with other credentials do not share a pull', async () => {
+  const here = registry();
+  const images = imagesOf(here);
+  const as = (username: string) => () => [{ username, password: 'p' }];
+  here.answer = async () => await new Promise((resolve) => setImmediate(resolve));
+  await Promise.all([
+    images.ensure('a', 'IfNotPresent', 0, never, as('u')),
+    images.ensure('a', 'IfNotPresent', 1, never, as('u')),
+    images.ensure('a', 'IfNotPresent', 2, never, as('v')),
+    images.ensure('a', 'IfNotPresent', 3, never),
+  ]);
+  assert.deepEqual(here.pulls.toSorted(), ['a', 'a as u', 'a as v']);
+});
+
+test('credentials are tried in their order, and asked for only when there is something to pull', async () => {
+  const here = registry('b');
+  const images = imagesOf(here);
+  const auths = ['u', 'v', 'w'].map((username) => ({ username, password: 'p' }));
+  const refuse = () => Promise.reject(new Failure('PermissionDenied', 'denied'));
+  here.answer = () => (here.pulls.at(-1) === 'a as v' ? Promise.resolve() : refuse());
+  await images.ensure('a', 'IfNotPresent', 0, never, () => auths);
+  assert.deepEqual(here.pulls, ['a as u', 'a as v']);
+  here.answer = refuse;
+  await assert.rejects(
+    images.ensure('c', 'IfNotPresent', 0, never, () => auths),
+    { code: 'PermissionDenied', message: '[denied]' },
+  );
+  const unknown = () => {
+    throw new Failure('Unavailable', 'not heard of the secret');
+  };
+  await images.ensure('b', 'IfNotPresent', 0, never, unknown);
+  await assert.rejects(images.ensure('d', 'IfNotPresent', 0, never, unknown), /not heard/);
 });
 
 test('one pull serves all who wait for it', async () => {

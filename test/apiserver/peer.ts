@@ -1,5 +1,9 @@
-/** An API server whose answers a test spells out: real TLS, real sockets, real certificates. */
+/**
+ * An API server whose answers a test spells out: real TLS, real sockets, real certificates, HTTP/1.1
+ * and HTTP/2 as the client likes.
+ */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import http2 from 'node:http2';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -37,35 +41,46 @@ export type Peer = {
   [Symbol.asyncDispose](): Promise<void>;
 };
 
-export async function createPeer(own: Issued = SERVER, options = {}): Promise<Peer> {
+/** `onlyHttp1`: as some load balancers are. */
+export async function createPeer(
+  own: Issued = SERVER,
+  options: { readonly onlyHttp1?: boolean } & http2.SecureServerOptions = {},
+): Promise<Peer> {
   const sockets = new Set<Socket>();
   const clients: ApiClient[] = [];
   let accepted = 0;
-  const server = https.createServer(
-    {
-      ...{ key: own.key, cert: own.certificate, ca: AUTHORITY.certificate, requestCert: true },
-      ...{ rejectUnauthorized: false, keepAliveTimeout: 60_000 },
-      ...options,
-    },
-    (request, response) => {
-      const chunks: Buffer[] = [];
-      request.on('data', (chunk: Buffer) => chunks.push(chunk));
-      request.on('error', () => undefined);
-      response.on('error', () => undefined);
-      request.on('end', () => {
-        const { subject } = (request.socket as import('node:tls').TLSSocket).getPeerCertificate();
-        const call: Call = {
-          request,
-          response,
-          url: new URL(request.url ?? '/', peer.server),
-          body: Buffer.concat(chunks).toString('utf8'),
-          user: subject?.CN?.toString(),
-        };
-        peer.calls.push(call);
-        peer.answer(call);
-      });
-    },
-  );
+  const { onlyHttp1 = false, ...rest } = options;
+  const secure = {
+    ...{ key: own.key, cert: own.certificate, ca: AUTHORITY.certificate, requestCert: true },
+    ...{ rejectUnauthorized: false, keepAliveTimeout: 60_000, allowHTTP1: true },
+    ...rest,
+  };
+  const serve = (request: IncomingMessage, response: ServerResponse) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('error', () => undefined);
+    response.on('error', () => undefined);
+    request.on('end', () => {
+      const { subject } = (request.socket as import('node:tls').TLSSocket).getPeerCertificate();
+      const call: Call = {
+        request,
+        response,
+        url: new URL(request.url ?? '/', peer.server),
+        body: Buffer.concat(chunks).toString('utf8'),
+        user: subject?.CN?.toString(),
+      };
+      peer.calls.push(call);
+      peer.answer(call);
+    });
+  };
+  // Both versions are used alike.
+  const server = onlyHttp1
+    ? https.createServer(secure, serve)
+    : http2.createSecureServer(
+        secure,
+        serve as unknown as Parameters<typeof http2.createServer>[1],
+      );
+  server.on('sessionError', () => undefined);
   server.on('connection', (socket: Socket) => {
     accepted += 1;
     sockets.add(socket);

@@ -160,7 +160,7 @@ test('what is gone already is stopped and removed, and there is nothing to see o
   assert.equal(await runtime.podSandboxStatus('x', never), undefined);
   assert.equal(await images.imageStatus('x', never), undefined);
   await assert.rejects(runtime.startContainer('x', never), { code: 'NotFound' });
-  await assert.rejects(images.pullImage('x', undefined, never), { code: 'NotFound' });
+  await assert.rejects(images.pullImage('x', undefined, undefined, never), { code: 'NotFound' });
 });
 
 test('the deadlines: grace is added, a pull has none', async () => {
@@ -178,7 +178,9 @@ test('the deadlines: grace is added, a pull has none', async () => {
   await runtime.listContainers(undefined, never).catch(ignore);
   await runtime.runPodSandbox(sandbox, never).catch(ignore);
   await runtime.startContainer('x', never).catch(ignore);
-  await createImageService(channel).pullImage('x', sandbox, never).catch(ignore);
+  await createImageService(channel)
+    .pullImage('x', sandbox, { username: 'u', password: 'p' }, never)
+    .catch(ignore);
   assert.deepEqual(Object.fromEntries(timeouts), {
     StopContainer: '151000m',
     ListContainers: '30000m',

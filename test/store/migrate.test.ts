@@ -27,6 +27,12 @@ const LEFT_BEHIND: Readonly<Record<number, (database: Sqlite) => void>> = {
       .run('uid-old', ledgerText, checkSum, 1_700_000_000_001);
     database.prepare('INSERT INTO meta VALUES (?, ?)').run('colour', 'green');
   },
+  2: (database) => {
+    LEFT_BEHIND[1]!(database);
+    database
+      .prepare('INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)')
+      .run('Secret', 'x', 'password', 'uid-s', '4', Buffer.from('of another key'), 1);
+  },
 };
 
 test('there is a fixture of every format', () => {
