@@ -68,7 +68,7 @@ test('a configuration that cannot be used ends it before anything is touched', a
 
 test('the configuration is shown with where each value is from', async (t) => {
   const path = kubeadmFile(t);
-  const args = ['config', '--kubelet', `--config=${path}`, '--max-pods', '7', '--event-burst=5'];
+  const args = ['config', '--kubelet', `--config=${path}`, '--max-pods', '7', '--kube-api-burst=5'];
   const { code, out, err } = await limpet(args);
   assert.equal(code, 0);
   const row = (name: string) =>
@@ -80,7 +80,7 @@ test('the configuration is shown with where each value is from', async (t) => {
   assert.deepEqual(row('clusterDomain'), ['clusterDomain', `${path}:18`, 'cluster.local']);
   assert.deepEqual(row('syncFrequency'), ['syncFrequency', 'default', '1m0s']);
   assert.deepEqual(row('rootDirectory'), ['rootDirectory', 'default', '/var/lib/kubelet']);
-  assert.match(err, /^warning: --event-burst: without effect, /);
+  assert.match(err, /^warning: --kube-api-burst: without effect, /);
   const wide = await limpet([...args, '-o', 'wide']);
   assert.match(wide.out, /\nmaxPods +--max-pods +carried out +7\n/);
 });
