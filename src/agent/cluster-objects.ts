@@ -21,6 +21,7 @@ import { tokenRequestsOf } from '../pod/volume-files.ts';
 import type { Store } from '../store/store.ts';
 import type { VolumeContext } from '../volume/plugin.ts';
 import type { Session } from './cluster.ts';
+import { BOOTSTRAP_KIND } from './kept-bootstrap.ts';
 import { createObjectRecords, keyOf, MASTER, type RecordId } from './object-records.ts';
 import { ObjectWatches } from './object-watches.ts';
 import { TOKEN_KIND, tokenKey, Tokens } from './tokens.ts';
@@ -56,7 +57,10 @@ const SAVE_AGAIN_MS = 300_000;
 /** Takes up what is stored. Nothing is asked for before there are pods and a session. */
 export function createClusterObjects(options: ClusterObjectsOptions): ClusterObjects {
   const { clock, random, log, store, onChange } = options;
-  const { sound, damaged } = read(store, log);
+  const isOfPods = ({ kind }: { readonly kind: string }) => kind !== BOOTSTRAP_KIND;
+  const stored = read(store, log);
+  const sound = stored.sound.filter(isOfPods);
+  const damaged = stored.damaged.filter(isOfPods);
   const isToken = ({ kind }: { readonly kind: string }) => kind === TOKEN_KIND;
   const records = createObjectRecords({
     ...{ store, log },

@@ -3,6 +3,7 @@
  * status, and renews its certificates. Whatever goes wrong is told and tried again; pods do not
  * suffer from it.
  */
+import { join } from 'node:path';
 import { ApiClient } from '../apiserver/client.ts';
 import { loadCredentials, type Credentials } from '../apiserver/credentials.ts';
 import { CLIENT, SERVING, type Subject } from '../apiserver/csr.ts';
@@ -22,6 +23,7 @@ import { createClusterCheck, forgetCluster, storedCluster } from './cluster-chec
 import { ClusterState } from './cluster-state.ts';
 import { keepLease } from './lease-loop.ts';
 import { keepNode } from './node-loop.ts';
+import { keepBootstrap, keptBootstrap, type KeptBootstrapOptions } from './kept-bootstrap.ts';
 import { createPoke } from './poke.ts';
 import { keepCertificate, type Asker } from './renewal.ts';
 
@@ -31,6 +33,8 @@ export type ClusterOptions = {
   readonly kubeconfig: string;
   readonly bootstrapKubeconfig?: string | undefined;
   readonly certDirectory: string;
+  /** In memory: where a kept bootstrap kubeconfig is put while it is used. */
+  readonly runDirectory: string;
   readonly registration: Registration;
   /** Renew the client certificate (`rotateCertificates`). */
   readonly rotate: boolean;
@@ -149,6 +153,8 @@ async function obtain(context: Context, signal: AbortSignal): Promise<Credential
       },
       onIssued: async () => {
         await pointKubeconfig(context);
+        const path = options.bootstrapKubeconfig;
+        if (path !== undefined) await keepBootstrap(keptOf(context), path);
         // Whoever joins anew knows which cluster that is.
         forgetCluster(parts.store);
         joined.abort();
@@ -174,20 +180,30 @@ function subjectOf(nodeName: string, names: readonly string[]): Subject {
   return { commonName: `system:node:${nodeName}`, organization: 'system:nodes', names };
 }
 
-async function bootstrapAsker({ options, parts }: Context, signal: AbortSignal): Promise<Asker> {
-  const { clock, log } = parts;
-  const path = options.bootstrapKubeconfig;
+function keptOf({ options, parts }: Context): KeptBootstrapOptions {
+  const { store, log } = parts;
+  return { store, log, path: join(options.runDirectory, 'bootstrap-kubeconfig') };
+}
+
+/** The credentials that the node may join with: of the file, or else of the copy that was kept. */
+async function bootstrapAsker(context: Context, signal: AbortSignal): Promise<Asker> {
+  const { clock, log } = context.parts;
+  const path = context.options.bootstrapKubeconfig;
+  const load = async (from: string): Promise<Asker> => {
+    const credentials = await loadCredentials(from, { clock, log, signal });
+    return { client: new ApiClient({ credentials, clock }), own: false };
+  };
   const lost =
     `there is no valid certificate and no bootstrap kubeconfig${path ? ` (${path})` : ''}: ` +
     'make a token (kubeadm token create --print-join-command) and join again';
-  if (path === undefined) throw new Failure('Unauthenticated', lost);
   try {
-    const credentials = await loadCredentials(path, { clock, log, signal });
-    return { client: new ApiClient({ credentials, clock }), own: false };
+    if (path !== undefined) return await load(path);
   } catch (error) {
     if (!(error instanceof Failure && error.code === 'NotFound')) throw error;
-    throw new Failure('Unauthenticated', lost, { cause: error });
   }
+  const kept = await keptBootstrap(keptOf(context));
+  if (kept === undefined) throw new Failure('Unauthenticated', lost);
+  return await load(kept);
 }
 
 /** Makes the kubeconfig name the current certificate. @returns whether it was another one */

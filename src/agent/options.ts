@@ -107,11 +107,12 @@ export function agentOptions(given: Given): AgentOptions {
   };
 }
 
-function clusterOptions({ flags, kubelet }: Given): NonNullable<AgentOptions['cluster']> {
+function clusterOptions({ flags, kubelet, limpet }: Given): NonNullable<AgentOptions['cluster']> {
   return {
     kubeconfig: flags.kubeconfig,
     ...(flags.bootstrapKubeconfig !== '' && { bootstrapKubeconfig: flags.bootstrapKubeconfig }),
     certDirectory: flags.certDir,
+    runDirectory: limpet.runDirectory,
     registration: { labels: flags.nodeLabels, taints: kubelet.registerWithTaints },
     rotate: kubelet.rotateCertificates,
     servingCertificate: kubelet.serverTLSBootstrap,

@@ -11,6 +11,7 @@ import { seededRandom } from '../../src/base/random.ts';
 import type { NewEvent } from '../../src/kube/event.ts';
 import type { MachineFacts, NodeFacts } from '../../src/node/status.ts';
 import { createCluster, type Cluster, type ClusterOptions } from '../../src/agent/cluster.ts';
+import type { StoredObject } from '../../src/store/sealed.ts';
 import type { Store } from '../../src/store/store.ts';
 import { AUTHORITY, createPeer, json, refuse, type Call, type Peer } from '../apiserver/peer.ts';
 
@@ -144,6 +145,8 @@ export type Member = {
   readonly events: NewEvent[];
   readonly facts: { -readonly [K in keyof NodeFacts]: NodeFacts[K] };
   readonly meta: Map<string, string>;
+  /** What is stored encrypted. */
+  readonly kept: StoredObject[];
   stop(): Promise<void>;
 };
 
@@ -151,16 +154,25 @@ export type Member = {
 export function startMember(
   t: TestContext,
   peer: Peer,
-  given: { directory?: string; machine?: MachineFacts; meta?: Map<string, string> } = {},
+  given: {
+    directory?: string;
+    machine?: MachineFacts;
+    meta?: Map<string, string>;
+    objects?: StoredObject[];
+    /** kubeadm has removed the bootstrap kubeconfig after the first join. */
+    hasNoBootstrap?: true;
+  } = {},
 ): Member {
   const directory = given.directory ?? mkdtempSync(join(tmpdir(), 'limpet-member-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const bootstrapKubeconfig = join(directory, 'bootstrap-kubelet.conf');
-  writeFileSync(bootstrapKubeconfig, bootstrap(peer));
+  if (given.hasNoBootstrap) rmSync(bootstrapKubeconfig, { force: true });
+  else writeFileSync(bootstrapKubeconfig, bootstrap(peer));
   const options: ClusterOptions = {
     kubeconfig: join(directory, 'kubelet.conf'),
     bootstrapKubeconfig,
     certDirectory: join(directory, 'pki'),
+    runDirectory: directory,
     registration: {
       nodeName: 'pi1',
       labels: { 'example.com/a': 'b' },
@@ -171,12 +183,15 @@ export function startMember(
   };
   const clock: Clock = systemClock('boot-1', () => 0);
   const events: NewEvent[] = [];
+  const objects = given.objects ?? [];
   const meta = given.meta ?? new Map<string, string>();
   const store = {
     meta: (key: string) => meta.get(key),
     setMeta: (key: string, value: string | undefined) =>
       value === undefined ? void meta.delete(key) : void meta.set(key, value),
     recordEvent: (event: NewEvent) => void events.push(event),
+    objects: () => ({ sound: objects, damaged: [] }),
+    putObject: (object: StoredObject) => void objects.push(object),
   } as unknown as Store;
   const facts: Member['facts'] = {
     hostname: 'pi1',
@@ -201,7 +216,7 @@ export function startMember(
     await running;
   };
   t.after(stop);
-  return { cluster, directory, options, events, facts, meta, stop };
+  return { cluster, directory, options, events, facts, meta, kept: objects, stop };
 }
 
 function bootstrap(peer: Peer): string {
