@@ -15,6 +15,8 @@ export type RegistryOptions = {
   readonly images: readonly BuiltImage[];
   /** How fast each blob is sent; as fast as possible when missing. */
   readonly bytesPerSecond?: number;
+  /** `user:password` that whoever asks must give; nobody has to when missing. */
+  readonly login?: string;
 };
 
 export type RegistryRequest = {
@@ -57,6 +59,11 @@ export async function serveRegistry(options: RegistryOptions): Promise<Registry>
   const server = createServer((request, response) => {
     const { method = 'GET', url = '/' } = request;
     response.on('close', () => requests.push({ method, path: url, status: response.statusCode }));
+    const { authorization } = request.headers;
+    if (options.login !== undefined && authorization !== basic(options.login)) {
+      response.setHeader('www-authenticate', 'Basic realm="test"');
+      return send(response, 401, problem('UNAUTHORIZED', 'a login is required'));
+    }
     answer(content, mood, request, response).catch(() => response.destroy());
   });
   const { promise, resolve, reject } = Promise.withResolvers<number>();
@@ -141,6 +148,10 @@ async function trickle(response: ServerResponse, body: Buffer, mood: Mood): Prom
 
 function send(response: ServerResponse, status: number, body: string): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+}
+
+function basic(login: string): string {
+  return `Basic ${Buffer.from(login).toString('base64')}`;
 }
 
 function problem(code: string, message: string): string {

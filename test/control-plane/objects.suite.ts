@@ -3,11 +3,15 @@
  * services, as they change, without a network, and nowhere in plain on the disk.
  */
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { PodReport } from '../../src/server/api.ts';
+import { hostOfNodes } from '../../scripts/lib/control-plane-config.ts';
 import { podsOf } from '../../scripts/lib/install-limpet.ts';
+import { appletsOf } from '../../scripts/lib/make-root.ts';
+import { busyboxImage } from '../../scripts/lib/oci-archive.ts';
+import { serveRegistry } from '../../scripts/lib/registry.ts';
 import {
   BUILD_TIMEOUT_MS,
   IMAGE,
@@ -236,6 +240,40 @@ test('many secrets cost one connection and little memory', { timeout: TIMEOUT_MS
   await kubectl('delete', 'pod', 'many', '--wait');
   const { stdout } = await node.ssh('journalctl -u limpet -p warning --no-pager -o cat; true');
   note(`warnings: ${stdout.trim()}`);
+});
+
+test('an image is pulled with the secret of its pod', { timeout: TIMEOUT_MS }, async () => {
+  const { node, apply, kubectl, until } = cluster;
+  await using registry = await serveRegistry({ images: [], login: 'robot:password' });
+  const address = `${hostOfNodes}:${registry.port}`;
+  await node.trustRegistry(address);
+  const program = await readFile(node.image.busybox);
+  const image = `${address}/private/app:1`;
+  const applets = appletsOf(program);
+  registry.add(busyboxImage({ arch: node.arch, names: [image], program, applets }));
+  const login = (word: string) => ({
+    ...{ apiVersion: 'v1', kind: 'Secret', type: 'kubernetes.io/dockerconfigjson' },
+    metadata: { name: 'registry' },
+    stringData: {
+      '.dockerconfigjson': JSON.stringify({
+        auths: { [address]: { username: 'robot', password: word } },
+      }),
+    },
+  });
+  await apply(login('wrong'));
+  const spec = { imagePullSecrets: [{ name: 'registry' }] };
+  await apply(pod('stranger', 'password', { image }), pod('robot', 'password', { image }, spec));
+  for (const name of ['stranger', 'robot']) {
+    await until(`${name} is refused`, async () => {
+      const summary = (await report(name))?.summary ?? '';
+      return /ErrImagePull|ImagePullBackOff/.test(summary) ? true : undefined;
+    });
+  }
+  await apply(login('password'));
+  const beganMs = performance.now();
+  await runs('robot', SOON_MS);
+  note(`it ran ${((performance.now() - beganMs) / 1000).toFixed(1)} s after its secret was mended`);
+  await kubectl('delete', 'pod', 'stranger', 'robot', '--wait=false');
 });
 
 test('the API server was asked for nothing else than its pods use', async () => {
