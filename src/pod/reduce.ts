@@ -3,7 +3,7 @@
  */
 import { sinceMs } from '../base/clock.ts';
 import type { Fault } from '../base/failure.ts';
-import { FAILURES, invariant } from '../base/failure.ts';
+import { invariant } from '../base/failure.ts';
 import { REASON } from '../kube/reason.ts';
 import { containerOf } from './health.ts';
 import type {
@@ -12,17 +12,16 @@ import type {
   ContainerLedger,
   ContainerSeen,
   EndingCause,
-  ImageSeen,
   Ledger,
   Now,
   Outcome,
   PodEvent,
-  Retry,
   Seen,
   View,
   Want,
 } from './model.ts';
 import { noteChanged, noteReady, postStartEnded, preStopEnded, probed } from './probed.ts';
+import { imageAfter, retryAfter, withoutTransient } from './retry.ts';
 import {
   SIGNAL_SENT_MS,
   awaitsSignal,
@@ -119,14 +118,6 @@ function withOptional<K extends 'waitFor' | 'hold' | 'fence'>(
   if (seen[key] === undefined) return seen;
   const { [key]: _, ...rest } = seen;
   return rest as Seen;
-}
-
-function withoutTransient(retries: Seen['retries']): Seen['retries'] {
-  return Object.fromEntries(
-    Object.entries(retries).filter(
-      ([, retry]) => retry.fault.code !== 'Unavailable' && retry.fault.code !== 'DeadlineExceeded',
-    ),
-  );
 }
 
 // ---- actions ----
@@ -239,8 +230,7 @@ function actionEnded(
     if (after !== undefined) return after;
   }
   if (!result.ok) {
-    const most = action.type === 'Look' ? MAX_LOOK_RETRY_MS : MAX_RETRY_MS;
-    const retry = retryAfter(seen.retries[action.key], result.fault, most, now);
+    const retry = retryAfter(seen.retries[action.key], result.fault, action, now);
     const failed = { ...next, retries: { ...seen.retries, [action.key]: retry } };
     if (action.type === 'SetUpVolume') return volumeFailed(failed, action.volume.name);
     return bumpReserved(graceAnew(failed, action, result.fault), action);
@@ -304,18 +294,6 @@ function graceAnew(seen: Seen, action: Action, fault: Fault): Seen {
   return withLedger(seen, withContainer(seen.ledger, action.name, rest));
 }
 
-const MAX_RETRY_MS = 60_000;
-/** A pod that can't be looked at may have ended: that must not stay unnoticed for long. */
-const MAX_LOOK_RETRY_MS = 10_000;
-
-/** The first retry after a second, then twice as long each time up to `mostMs`. */
-function retryAfter(before: Retry | undefined, fault: Fault, mostMs: number, now: Now): Retry {
-  const failures = fault.code === 'Cancelled' ? 0 : (before?.failures ?? 0) + 1;
-  const delayMs = failures === 0 ? 0 : Math.min(1000 * 2 ** Math.min(failures - 1, 6), mostMs);
-  const slow = FAILURES[fault.code] === 'never' ? 5 : 1;
-  return { fault, failures, untilMonoMs: now.monoMs + delayMs * slow };
-}
-
 const RESERVED_FAILURES = 3;
 
 /**
@@ -333,20 +311,6 @@ function bumpReserved(seen: Seen, action: Action): Seen {
     { ...seen, retries: without(seen.retries, action.key) },
     withContainer(seen.ledger, action.name, bumped),
   );
-}
-
-const FIRST_PULL_BACKOFF_MS = 10_000;
-const MAX_PULL_BACKOFF_MS = 300_000;
-
-function imageAfter(before: ImageSeen | undefined, result: ActionResult, now: Now): ImageSeen {
-  if (result.ok) return result.value === undefined ? {} : { ref: result.value };
-  const { fault } = result;
-  if (fault.code === 'Cancelled') return { fault };
-  const delayMs =
-    before?.backoff === undefined
-      ? FIRST_PULL_BACKOFF_MS
-      : Math.min(2 * before.backoff.delayMs, MAX_PULL_BACKOFF_MS);
-  return { fault, backoff: { delayMs, untilMonoMs: now.monoMs + delayMs } };
 }
 
 // ---- the view ----

@@ -282,7 +282,11 @@ test('the API server was asked for nothing else than its pods use', async () => 
     .map(({ requestURI }) => decodeURIComponent(requestURI))
     .filter((uri) => /\/(secrets|configmaps)\b/.test(uri) && !uri.includes('metadata.name='));
   assert.deepEqual(many, []);
+  // The authorizer hears of a new pod a moment later than the node does.
   const denied = requests.filter(({ responseStatus }) => responseStatus?.code === 403);
   note(`${denied.length} of ${requests.length} requests were refused`);
-  assert.ok(denied.length < requests.length / 10);
+  assert.deepEqual(
+    denied.filter(({ requestURI }) => !/\/(secrets|configmaps|token)\b/.test(requestURI)),
+    [],
+  );
 });
