@@ -15,6 +15,8 @@ export type Layout = Readonly<
   readonly port: number;
   readonly etcdPort: number;
   readonly etcdPeerPort: number;
+  /** How long certificates are good for, as Go writes it; a year unless told. */
+  readonly signingDuration?: string;
 };
 
 /** The host, as virtual nodes see it. */
@@ -87,7 +89,7 @@ export function commandLines(layout: Layout): Record<Component, readonly string[
     'kube-apiserver': [layout['kube-apiserver'], ...flags(apiServerFlags(layout))],
     'kube-controller-manager': [
       layout['kube-controller-manager'],
-      ...flags(controllerManagerFlags(directory)),
+      ...flags(controllerManagerFlags(layout)),
     ],
     'kube-scheduler': [
       layout['kube-scheduler'],
@@ -165,7 +167,7 @@ function apiServerFlags(layout: Layout): Flags {
   };
 }
 
-function controllerManagerFlags(directory: string): Flags {
+function controllerManagerFlags({ directory, signingDuration }: Layout): Flags {
   const key = (name: string): string => join(directory, 'pki', name);
   return {
     ...clientFlags(join(directory, 'controller-manager.conf')),
@@ -178,6 +180,9 @@ function controllerManagerFlags(directory: string): Flags {
     'root-ca-file': key('ca.crt'),
     'cluster-signing-cert-file': key('ca.crt'),
     'cluster-signing-key-file': key('ca.key'),
+    ...(signingDuration !== undefined && {
+      'cluster-signing-duration': signingDuration,
+    }),
     'service-account-private-key-file': key('sa.key'),
   };
 }

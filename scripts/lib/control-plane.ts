@@ -80,7 +80,11 @@ const readyTimeoutMs = 180_000;
  * Starts a new control plane and returns when it can be used: a node can join it and a pod can be
  * created. Programs that are missing are built first. Throws when the name is taken.
  */
-export async function up(name: string, say: Say): Promise<ControlPlane> {
+export async function up(
+  name: string,
+  say: Say,
+  options: Pick<Layout, 'signingDuration'> = {},
+): Promise<ControlPlane> {
   if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) {
     throw new Error(`"${name}" is no name: use lower-case letters, digits, hyphens`);
   }
@@ -97,7 +101,8 @@ export async function up(name: string, say: Say): Promise<ControlPlane> {
   const [port = 0, etcdPort = 0, etcdPeerPort = 0] = await freePorts(3);
   // A socket's path may not be longer than 107 bytes.
   const sockets = directory.length < 80 ? directory : await mkdtemp(join(tmpdir(), 'limpet-'));
-  const state = { ...programs, name, directory, sockets, port, etcdPort, etcdPeerPort, pids: {} };
+  const ports = { port, etcdPort, etcdPeerPort };
+  const state = { ...programs, name, directory, sockets, ...ports, ...options, pids: {} };
   try {
     await save(state);
     await bringUp(await attach(name), state, say);

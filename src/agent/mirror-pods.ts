@@ -145,9 +145,11 @@ export class MirrorPods {
         failure ??= error;
       });
     };
-    for (const [key, { uid, namespace, name, hash }] of this.#mirrors) {
+    for (const [key, { uid, namespace, name, hash, isEnding }] of this.#mirrors) {
       const worker = own.get(key);
-      if (worker?.uid === hash || (worker === undefined && ending.has(key))) continue;
+      const isRight = worker?.uid === hash || (worker === undefined && ending.has(key));
+      // One that somebody deletes waits for the node to say that it is gone; it is made again then.
+      if (isRight && !isEnding) continue;
       const how = { gracePeriodSeconds: 0, preconditions: { uid } };
       await attempt(() => deleteObject(client, PODS, { namespace, name }, how, call));
     }

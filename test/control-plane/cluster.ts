@@ -34,8 +34,11 @@ export type Cluster = {
 };
 
 /** Starts both; limpet is not installed yet. */
-export async function bringUp(name: string): Promise<Cluster> {
-  const plane = await upPlane(name, note);
+export async function bringUp(
+  name: string,
+  options: { readonly signingDuration?: string } = {},
+): Promise<Cluster> {
+  const plane = await upPlane(name, note, options);
   const node = await up({
     name,
     containerd: '2',
