@@ -136,31 +136,35 @@ test('workloads with a config map, a secret and a token run', { timeout: TIMEOUT
   note('all run');
 });
 
-test('two power cuts without a network, the second with a clock of 1970', { timeout: TIMEOUT_MS }, async () => {
-  const { kubectl, node, until } = cluster;
-  const cutMs = Date.now();
-  await node.unplug();
-  // Deleted, changed and made anew while nobody can tell the node.
-  await kubectl('delete', 'pod', 'db-0', '--force', '--grace-period=0');
-  await kubectl('scale', 'deployment/web', '--replicas=1');
-  await kubectl('set', 'env', 'daemonset/agent', 'A=b');
-  const before = (await own()).map(uidOf).sort();
-  assert.equal(before.length, 5);
-  for (const clock of [new Date(Date.now() + 48 * 3_600_000), new Date(3_600_000)]) {
-    await node.cut();
-    await node.boot({ unplugged: true, clock });
-    const beganMs = performance.now();
-    await until('all five run again', async () => {
-      const reports = await own();
-      return reports.length === 5 && reports.every(isRunning) ? true : undefined;
-    });
-    assert.deepEqual((await own()).map(uidOf).sort(), before);
-    const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
-    note(`${clock.toISOString()}: all five run ${seconds} s after ssh answered`);
-    await checkFiles();
-  }
-  await expire(cutMs);
-});
+test(
+  'two power cuts without a network, the second with a clock of 1970',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const { kubectl, node, until } = cluster;
+    const cutMs = Date.now();
+    await node.unplug();
+    // Deleted, changed and made anew while nobody can tell the node.
+    await kubectl('delete', 'pod', 'db-0', '--force', '--grace-period=0');
+    await kubectl('scale', 'deployment/web', '--replicas=1');
+    await kubectl('set', 'env', 'daemonset/agent', 'A=b');
+    const before = (await own()).map(uidOf).sort();
+    assert.equal(before.length, 5);
+    for (const clock of [new Date(Date.now() + 48 * 3_600_000), new Date(3_600_000)]) {
+      await node.cut();
+      await node.boot({ unplugged: true, clock });
+      const beganMs = performance.now();
+      await until('all five run again', async () => {
+        const reports = await own();
+        return reports.length === 5 && reports.every(isRunning) ? true : undefined;
+      });
+      assert.deepEqual((await own()).map(uidOf).sort(), before);
+      const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
+      note(`${clock.toISOString()}: all five run ${seconds} s after ssh answered`);
+      await checkFiles();
+    }
+    await expire(cutMs);
+  },
+);
 
 /** Each container has its config map, its secret and a token. */
 async function checkFiles(): Promise<void> {
@@ -177,15 +181,19 @@ async function checkFiles(): Promise<void> {
   }
 }
 
-test('back again all is right within a minute, without a hand', { timeout: TIMEOUT_MS }, async () => {
-  const { node } = cluster;
-  await node.plug();
-  await node.clock(new Date());
-  const beganMs = performance.now();
-  await allRight(['db', 'web', 'agent'], RETURN_MS);
-  note(`all is right after ${((performance.now() - beganMs) / 1000).toFixed(1)} s`);
-  await checkFiles();
-});
+test(
+  'back again all is right within a minute, without a hand',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const { node } = cluster;
+    await node.plug();
+    await node.clock(new Date());
+    const beganMs = performance.now();
+    await allRight(['db', 'web', 'agent'], RETURN_MS);
+    note(`all is right after ${((performance.now() - beganMs) / 1000).toFixed(1)} s`);
+    await checkFiles();
+  },
+);
 
 test('a cluster that is older than it was ends no pod', { timeout: TIMEOUT_MS }, async () => {
   const { apply, kubectl, node, plane, until } = cluster;
@@ -206,7 +214,8 @@ test('a cluster that is older than it was ends no pod', { timeout: TIMEOUT_MS },
   const { spec } = template('young') as { spec: object };
   await apply({ apiVersion: 'v1', kind: 'Pod', metadata, spec });
   await kubectl('wait', '--for=condition=Ready', 'pod/young', '--timeout=120s');
-  const ids = async () => (await own()).map((r) => `${r.pod.metadata.name} ${String(idOf(r))}`).sort();
+  const ids = async () =>
+    (await own()).map((r) => `${r.pod.metadata.name} ${String(idOf(r))}`).sort();
   const before = await ids();
   const asked = (await requestsOf(cluster)).length;
   await stop();
@@ -231,7 +240,11 @@ test('the secret is in no file, log or event', { timeout: TIMEOUT_MS }, async ()
   const texts = [
     await kubectl('get', 'events', '-A', '-o', 'json'),
     await kubectl('get', 'pods,nodes', '-A', '-o', 'json'),
-    (await node.ssh('journalctl --no-pager; limpet status -o json; limpet pods -o json; limpet events')).stdout,
+    (
+      await node.ssh(
+        'journalctl --no-pager; limpet status -o json; limpet pods -o json; limpet events',
+      )
+    ).stdout,
   ];
   for (const text of texts) assert.ok(!text.includes(CANARY));
   await node.ssh('sync');
