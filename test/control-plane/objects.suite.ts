@@ -27,7 +27,7 @@ import {
 const NAME = `objects-${process.pid}`;
 const CANARY = 'c4nary-in-a-secret';
 /** From a change to its effect, in an emulated machine. */
-const SOON_MS = 20_000;
+const SOON_MS = 60_000;
 
 let cluster: Cluster;
 
