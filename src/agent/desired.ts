@@ -234,7 +234,10 @@ export class Desired {
   #tellPods(): void {
     const { turns, onPods } = this.#options;
     const wants = [...turns.workers.values()].map(({ want }) => want);
-    onPods(wants.flatMap(({ source, pod }) => (source === 'api' ? [pod] : [])));
+    // One without containers only stands for its object, and uses nothing.
+    const isCarriedOut = ({ source, pod }: Want) =>
+      source === 'api' && pod.spec.containers.length > 0;
+    onPods(wants.filter(isCarriedOut).map(({ pod }) => pod));
   }
 
   /**
