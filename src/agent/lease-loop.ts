@@ -80,6 +80,7 @@ async function renew(
   const call = { signal, deadlineMs: DEADLINE_MS };
   const key = { namespace: NAMESPACE, name: nodeName };
   const uid = nodeUid();
+  const owner = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: uid ?? '' };
   const spec = (before: Lease | undefined) => ({
     holderIdentity: nodeName,
     leaseDurationSeconds: DURATION_SECONDS,
@@ -87,15 +88,18 @@ async function renew(
   });
   try {
     const stored = last ?? (await getObject(client, LEASES, key, call));
-    const { resourceVersion, ownerReferences } = stored.metadata;
+    const { resourceVersion, ownerReferences: owners } = stored.metadata;
+    const ownerReferences = uid === undefined ? owners : [owner];
     const metadata = { ...key, resourceVersion, ...(ownerReferences && { ownerReferences }) };
     const renewed = { ...stored, metadata, spec: { ...stored.spec, ...spec(stored) } };
-    return await updateObject(client, LEASES, key, renewed, call);
+    const updated = await updateObject(client, LEASES, key, renewed, call);
+    // The API server makes a lease that is not there: then it is another one.
+    if (last !== undefined && updated.metadata.uid !== last.metadata.uid) onLost();
+    return updated;
   } catch (error) {
     if (!(error instanceof Failure && error.code === 'NotFound')) throw error;
     if (last !== undefined) onLost();
   }
-  const owner = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: uid ?? '' };
   const lease = {
     apiVersion: 'coordination.k8s.io/v1',
     kind: 'Lease',

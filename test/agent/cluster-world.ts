@@ -76,6 +76,10 @@ export async function createWorld() {
     }
     const at = path.replace(/\/status$/, '');
     const stored = objects.get(at);
+    // Leases are made by an update as well.
+    if (stored === undefined && request.method === 'PUT' && path.includes('/leases/')) {
+      return json(response, put(at, JSON.parse(body) as Json), 201);
+    }
     if (stored === undefined) return refuse(response, 404, 'NotFound', `no ${path}`);
     if (request.method === 'GET') return json(response, stored);
     const change = JSON.parse(body) as Json & { metadata: Json; status?: Json };
