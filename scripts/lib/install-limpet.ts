@@ -3,6 +3,7 @@ import { get } from 'node:http';
 import { join } from 'node:path';
 import type { PodList, PodReport } from '../../src/server/api.ts';
 import { forwardSocket } from './ssh.ts';
+import { kubernetes } from './kubernetes.ts';
 import type { VirtualNode } from './virtual-node.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -23,6 +24,26 @@ export async function installLimpet(
   await node.ssh('systemctl daemon-reload && systemctl enable --now limpet && sync', {
     timeoutMs: 180_000,
   });
+}
+
+/**
+ * Installs limpet in the place of the official kubelet, with kubeadm beside it and the drop-in of
+ * kubeadm's package. It waits for `kubeadm join`, as a kubelet does.
+ */
+export async function installLimpetAsKubelet(
+  node: VirtualNode,
+  say: (line: string) => void,
+): Promise<void> {
+  const { kubeadm } = await kubernetes(['kubeadm'], say, node.arch);
+  const units = '/etc/systemd/system';
+  await node.copyIn(binaryFor(node.arch), '/usr/bin/limpet');
+  await node.copyIn(kubeadm, '/usr/bin/kubeadm');
+  await node.copyIn(join(ROOT, 'scripts/limpet.service'), `${units}/kubelet.service`);
+  await node.ssh(`mkdir -p /etc/kubernetes/manifests ${units}/kubelet.service.d`);
+  const dropIn = join(ROOT, 'test/control-plane/node/10-kubeadm.conf');
+  await node.copyIn(dropIn, `${units}/kubelet.service.d/`);
+  await node.ssh('chmod 755 /usr/bin/limpet && ln -sfn limpet /usr/bin/kubelet');
+  await node.ssh('systemctl daemon-reload && systemctl enable kubelet', { timeoutMs: 60_000 });
 }
 
 /** Where the agent's socket of a machine is on the host, by the machine. */
