@@ -87,6 +87,7 @@ test('what kubeadm writes makes a node', async () => {
     certDirectory: '/var/lib/kubelet/pki',
     registration: { labels: {}, taints: options!.kubelet.registerWithTaints },
     rotate: true,
+    runDirectory: '/run/limpet',
     servingCertificate: false,
   });
 });
