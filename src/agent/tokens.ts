@@ -176,7 +176,9 @@ export class Tokens {
       const delayMs = Math.min(MIN_RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS);
       const untilMs = clock.now().monoMs + delayMs * (0.8 + 0.4 * random.next());
       this.#retries.set(key, { failures, untilMs });
-      log.info('a token can not be renewed; the old one is kept', {
+      // Once for each time that it can't: the journal is on the card.
+      const tell = failures === 1 ? log.info : log.debug;
+      tell('a token can not be renewed; the old one is kept', {
         token: key,
         problem: error.message,
       });

@@ -60,6 +60,8 @@ export const ALONE = {
   staticPodPath: '/etc/kubernetes/manifests',
   cgroupDriver: 'systemd',
   clusterDomain: 'cluster.local',
+  // A member without a configuration would drop out when its first certificate ends.
+  rotateCertificates: true,
   // Who wants to be asked about health has a configuration; no port is opened unasked.
   healthzPort: 0,
 } as const satisfies Partial<KubeletConfig>;
