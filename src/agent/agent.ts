@@ -108,6 +108,8 @@ class Agent {
   readonly #unknown = new Set<string>();
   #swept = false;
   #mending = false;
+  /** The API server: the last lease could not be renewed. */
+  #isAway = false;
   #manifestErrors: NodeReport['manifestErrors'] = [];
   /** Pods of the manifest folder that are not stored yet. */
   #manifestPods: readonly Pod[] | undefined;
@@ -135,9 +137,11 @@ class Agent {
       cri: this.#core.cri,
       onLaterThan,
       onLease: (isRenewed) => {
-        const { offline } = this.#core;
+        const { offline, clusterObjects } = this.#core;
         if (isRenewed) offline.heard();
         else offline.missed();
+        if (isRenewed && this.#isAway) clusterObjects?.reached();
+        this.#isAway = !isRenewed;
       },
       onSession: async (session, until) => {
         this.#ports.useSession(session, until);

@@ -38,6 +38,8 @@ export type ClusterObjects = {
   follow(pods: readonly Pod[]): void;
   /** `namespace/name` of pods of which a token has expired. */
   expiredTokens(): readonly string[];
+  /** The API server is in reach again. */
+  reached(): void;
   /** Until the signal is aborted. */
   work(session: Session, signal: AbortSignal): Promise<void>;
 };
@@ -120,6 +122,7 @@ export function createClusterObjects(options: ClusterObjectsOptions): ClusterObj
         .filter(({ metadata }) => expired.has(metadata.uid))
         .map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
     },
+    reached: () => tokens.reached(),
     work: async (session, signal) => {
       const saving = async () => {
         while (!signal.aborted) {

@@ -144,6 +144,13 @@ export class Tokens {
     this.#session = undefined;
   }
 
+  /** The API server is in reach again: nothing is put off any more. */
+  reached(): void {
+    if (this.#retries.size === 0) return;
+    this.#retries.clear();
+    this.#poke.poke();
+  }
+
   /** Tries again to store what could not be stored. */
   saveAgain(): void {
     for (const [key, held] of this.#held) {
