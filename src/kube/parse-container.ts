@@ -179,7 +179,10 @@ function readResourceList(parent: Fields, name: string): ResourceList {
   const fields = openFields(parent.report, node, path);
   for (const resource of fields.map.keys()) {
     const quantity = readQuantity(fields, resource);
-    if (resource === 'cpu' || resource === 'memory') {
+    // What is asked for of the disk a scheduler has seen to; a limit nobody would hold yet.
+    const isPlaced =
+      resource === 'ephemeral-storage' && name === 'requests' && parent.report.isChecked;
+    if (resource === 'cpu' || resource === 'memory' || isPlaced) {
       if (quantity !== undefined) entries.push([resource, quantity]);
     } else if (resource === 'ephemeral-storage' || /^hugepages-|\//.test(resource)) {
       if (quantity !== undefined && parseQuantity(quantity) !== 0n) {

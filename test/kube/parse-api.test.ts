@@ -54,7 +54,7 @@ const OBJECT = {
         name: 'web',
         image: 'a/b:1',
         imagePullPolicy: 'IfNotPresent',
-        resources: { requests: { cpu: '10m' } },
+        resources: { requests: { cpu: '10m', 'ephemeral-storage': '1Mi' } },
         resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'NotRequired' }],
         env: [
           { name: 'A', value: 'b' },
