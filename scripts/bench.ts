@@ -28,6 +28,7 @@ Measures limpet and the official kubelet, each in a new virtual node, and prints
   --with FILE             takes what an earlier run has written into the table as well
 
 At rest: memory, processor, wake-ups, what is exchanged with the API server and written to the disk.
+The machine's processor time is that of the whole virtual machine: it holds on a busy host too.
 Then, from the request to the moment at which the API server shows it: pods started and deleted, the
 agent restarted, the node rebooted without a network. containerd's own part is read from its log.
 Pods are bound to the node, their image is on it. What is measured is measured for both alike.
@@ -67,7 +68,8 @@ function restRows(pods: number): readonly Row[] {
     name: `${pods} pods: ${name}`,
     of: ({ rests }) => {
       const rest = rests.find((of) => of.pods === pods);
-      return rest && rest[key] / (perMinute ? rest.minutes : 1);
+      const value = rest?.[key];
+      return rest && value !== undefined ? value / (perMinute ? rest.minutes : 1) : undefined;
     },
     show,
   });
@@ -77,6 +79,7 @@ function restRows(pods: number): readonly Row[] {
     row('RSS', megabytes, 'rssBytes'),
     row('processor, a minute', milliseconds, 'cpuMsPerMinute'),
     row("containerd's processor, a minute", milliseconds, 'runtimeCpuMsPerMinute'),
+    row("the machine's processor, a minute", milliseconds, 'machineCpuMsPerMinute'),
     row('wake-ups, a minute', count, 'wakeUpsPerMinute'),
     row('to the API server, a minute', kilobytes, 'sentBytesPerMinute'),
     row('from the API server, a minute', kilobytes, 'receivedBytesPerMinute'),
@@ -97,6 +100,7 @@ function batchRows(pods: number): readonly Row[] {
     row(pods === 1 ? 'Ready at the API server' : 'all Ready at the API server', 'readyAllMs'),
     row(pods === 1 ? 'container started' : 'last container started', 'startedAllMs'),
     row('in which containerd was busy with it', 'runtimeMs'),
+    row("the machine's processor time", 'machineCpuMs'),
     row('deletion, until gone at the API server', 'goneAllMs'),
   ];
 }

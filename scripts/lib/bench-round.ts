@@ -5,7 +5,14 @@ import type { ControlPlane } from './control-plane.ts';
 import { installKubelet } from './install-kubelet.ts';
 import { joinLimpet } from './join-limpet.ts';
 import { observe, type Observer } from './observer.ts';
-import { countTraffic, restBetween, sample, type Measured, type Rest } from './rest.ts';
+import {
+  countTraffic,
+  machineCpuMs,
+  restBetween,
+  sample,
+  type Measured,
+  type Rest,
+} from './rest.ts';
 import { busyMs, runtimeLog, startCalls } from './runtime-log.ts';
 import { up, type Arch, type VirtualNode } from './virtual-node.ts';
 
@@ -30,6 +37,8 @@ export type Batch = {
   readonly startedAllMs: number;
   /** While containerd worked on at least one call that starts something. */
   readonly runtimeMs: number;
+  /** Processor time of the whole machine until all were ready, on the host. */
+  readonly machineCpuMs: number;
   /** After they were all deleted at once: the API server has none any more. */
   readonly goneAllMs: number;
 };
@@ -169,16 +178,19 @@ async function rest({ agent, node, observer, say }: Scene, pods: number, minutes
   await sleep(SETTLE_MS);
   const from = await sample(node, agent);
   await sleep(minutes * 60_000);
-  return restBetween(pods, from, await sample(node, agent));
+  const result = restBetween(pods, from, await sample(node, agent));
+  say(`${pods} pods at rest: ${JSON.stringify(result)}`);
+  return result;
 }
 
 async function batch({ node, observer, say }: Scene, pods: number): Promise<Batch> {
   await sleep(PAUSE_MS);
   const names = Array.from({ length: pods }, (_, n) => `batch-${pods}-${n}`);
   const boot = await bootedAtMs(node);
-  const from = performance.now();
+  const [from, cpuMs] = [performance.now(), await machineCpuMs(node)];
   await observer.create(names);
   await observer.until(`${pods} pods run`, () => observer.ready() === pods, PODS_TIMEOUT_MS);
+  const workedMs = (await machineCpuMs(node)) - cpuMs;
   const readyMs = names.map((of) => observer.readyAtMs.get(of)! - from).sort((a, b) => a - b);
   const calls = startCalls(await runtimeLog(node, from - boot));
   const started = calls.filter(({ name }) => name === 'StartContainer').map(({ toMs }) => toMs);
@@ -192,6 +204,7 @@ async function batch({ node, observer, say }: Scene, pods: number): Promise<Batc
     readyAllMs: Math.round(readyMs.at(-1)!),
     startedAllMs: Math.round(Math.max(...started) + boot - from),
     runtimeMs: Math.round(busyMs(calls)),
+    machineCpuMs: workedMs,
     goneAllMs: Math.round(performance.now() - ending),
   };
   say(`${pods} at once: ${JSON.stringify(result)}`);

@@ -1,4 +1,6 @@
 // What a node agent costs while nothing happens: what the kernel counts of it, at two moments.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { hostOfNodes } from './control-plane-config.ts';
 import type { VirtualNode } from './virtual-node.ts';
 
@@ -32,7 +34,18 @@ export type Sample = {
   /** To and from the API server, with the headers of IP and TCP; 0 unless `countTraffic` was called. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
+  readonly machineCpuMs: number;
 };
+
+/**
+ * The processor time that the host has given to the machine: it tells of the work that was done there,
+ * whatever else the host had to do meanwhile.
+ */
+export async function machineCpuMs(node: VirtualNode): Promise<number> {
+  const pid = (await readFile(join(node.directory, 'pid'), 'utf8')).trim();
+  const stat = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]!.split(' ');
+  return 10 * (Number(stat[11]) + Number(stat[12]));
+}
 
 const script = ({ unit, executable }: Measured) => `
 p=$(systemctl show ${unit} -P MainPID); echo "pid $p"
@@ -75,6 +88,7 @@ export async function sample(node: VirtualNode, of: Measured): Promise<Sample> {
     diskFlushes: sum(/^flushes (\d+)$/gm),
     sentBytes: sum(/^sent (\d+)$/gm),
     receivedBytes: sum(/^received (\d+)$/gm),
+    machineCpuMs: await machineCpuMs(node),
   };
 }
 
@@ -100,6 +114,8 @@ export type Rest = {
   readonly cpuMsPerMinute: number;
   /** Of containerd, which is asked by the agent. */
   readonly runtimeCpuMsPerMinute: number;
+  /** Of the whole machine, on the host. */
+  readonly machineCpuMsPerMinute: number;
   readonly wakeUpsPerMinute: number;
   readonly preemptionsPerMinute: number;
   readonly writtenBytes: number;
@@ -125,6 +141,7 @@ export function restBetween(pods: number, from: Sample, to: Sample): Rest {
     ...{ rssBytes, pssBytes, privateDirtyBytes, hugeBytes, executableBytes },
     cpuMsPerMinute: rate('cpuMs'),
     runtimeCpuMsPerMinute: rate('runtimeCpuMs'),
+    machineCpuMsPerMinute: rate('machineCpuMs'),
     wakeUpsPerMinute: rate('voluntarySwitches'),
     preemptionsPerMinute: rate('involuntarySwitches'),
     writtenBytes: to.writtenBytes - from.writtenBytes,
