@@ -152,7 +152,7 @@ function markdown(rounds: readonly Round[]): string {
     const value = (agent: AgentName) =>
       median(rounds.flatMap((round) => (round.agent === agent ? (of(round) ?? []) : [])));
     const [kubelet, limpet] = [value('kubelet'), value('limpet')];
-    const ratio = kubelet !== undefined && limpet ? `${(kubelet / limpet).toFixed(2)}` : '–';
+    const ratio = kubelet && limpet ? `${(kubelet / limpet).toFixed(2)}` : '–';
     const cell = (shown: number | undefined) => (shown === undefined ? '–' : show(shown));
     return `| ${name} | ${cell(kubelet)} | ${cell(limpet)} | ${ratio} |`;
   });
