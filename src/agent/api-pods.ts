@@ -69,7 +69,7 @@ export async function followApiPods(
       ...{ client: session.client, clock, random, signal, verify: session.verify },
       resource: PODS,
       fieldSelector: `spec.nodeName=${nodeName}`,
-      resume: { resourceVersion: undefined, known },
+      resume: { resourceVersion: undefined, known: [...known, ...mirrors.known()] },
     },
     {
       put,

@@ -6,6 +6,7 @@
 import type { V1Pod } from '@kubernetes/client-node/dist/gen/models/all.js';
 import type { ApiClient } from '../apiserver/client.ts';
 import { ApiFailure } from '../apiserver/errors.ts';
+import type { Identified } from '../apiserver/known.ts';
 import { createObject, deleteObject } from '../apiserver/objects.ts';
 import { PODS, type Stored } from '../apiserver/resource.ts';
 import type { Clock } from '../base/clock.ts';
@@ -36,6 +37,7 @@ export type MirrorPodsOptions = {
 /** As the API server has it. */
 type Mirror = {
   readonly uid: string;
+  readonly resourceVersion: string;
   readonly namespace: string;
   readonly name: string;
   readonly hash: string;
@@ -65,15 +67,20 @@ export class MirrorPods {
     return mirror?.hash === worker.uid && !mirror.isEnding ? mirror.uid : undefined;
   }
 
+  /** What was told of the mirror pods, for a watch to go on from. */
+  known(): readonly Identified[] {
+    return [...this.#mirrors.values()];
+  }
+
   /** The API server has this mirror pod. */
   put({ metadata }: Stored<ApiPod>): void {
-    const { uid, name, annotations, deletionTimestamp } = metadata;
+    const { uid, resourceVersion, name, annotations, deletionTimestamp } = metadata;
     const namespace = metadata.namespace ?? '';
     const hash = annotations?.[MIRROR_ANNOTATION] ?? '';
     const key = `${namespace}/${name}`;
     const before = this.#mirrors.get(key);
     const isEnding = deletionTimestamp !== undefined;
-    this.#mirrors.set(key, { uid, namespace, name, hash, isEnding });
+    this.#mirrors.set(key, { uid, resourceVersion, namespace, name, hash, isEnding });
     if (before?.uid !== uid) {
       for (const worker of this.#options.workers()) {
         if (worker.uid === hash) this.#options.onMade(worker);

@@ -42,3 +42,15 @@ test('a mirror pod that somebody deletes goes, and comes again', async () => {
   assert.equal(second.metadata.deletionTimestamp, undefined);
   assert.equal(script.statusOf(second).phase, 'Running');
 });
+
+test('a mirror pod that goes while credentials are exchanged comes again', async () => {
+  const script = createScript();
+  script.start();
+  const pod = aPod({ containers: [aContainer({ name: 'a' })] }, { name: 'edge', uid: 'static' });
+  script.node().desired.setManifests([pod]);
+  await script.run(10_000);
+  script.node().newSession();
+  script.server.remove(script.server.objects.get('default/edge')!, 0);
+  await script.run(10_000);
+  assert.ok(script.server.objects.has('default/edge'));
+});
