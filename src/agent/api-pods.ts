@@ -53,6 +53,8 @@ export async function followApiPods(
       metadata.deletionTimestamp === undefined
         ? undefined
         : (metadata.deletionGracePeriodSeconds ?? read.pod.spec.terminationGracePeriodSeconds);
+    // Before it is stored: what a restored cluster does not have must not look deleted.
+    if (desired.apiPod(uid) === undefined) session.reached(metadata.resourceVersion);
     const worker = desired.setApiPod(read, graceSeconds);
     taken.set(uid, version);
     if (worker !== undefined) {

@@ -83,6 +83,12 @@ export class Desired {
     return [...workers, ...this.#over.values()];
   }
 
+  /** A pod of the API server that is on this node; undefined when nothing is left of it here. */
+  apiPod(uid: string): Worker | undefined {
+    const worker = this.#options.turns.workers.get(uid);
+    return worker?.want.source === 'api' ? worker : undefined;
+  }
+
   /**
    * Takes a pod of the API server as it is now. `graceSeconds` is set when it is being deleted.
    * What can't be carried out is refused, and its object left as it is. Durable when it returns.

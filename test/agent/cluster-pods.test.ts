@@ -54,3 +54,61 @@ test('a mirror pod that goes while credentials are exchanged comes again', async
   await script.run(10_000);
   assert.ok(script.server.objects.has('default/edge'));
 });
+
+for (const isRestarted of [false, true]) {
+  const when = isRestarted ? 'after a restart of the agent' : 'while it is watched';
+  test(`a pod that came after the backup goes on when that is restored, ${when}`, async () => {
+    const script = createScript();
+    script.start();
+    await script.run(5000);
+    script.server.create('old', spec());
+    await script.run(10_000);
+    const backup = script.server.snapshot();
+    const young = script.server.create('young', spec())!;
+    await script.run(10_000);
+    if (isRestarted) script.kill();
+    script.server.restore(backup);
+    script.network.break();
+    if (isRestarted) script.start();
+    await script.run(200_000);
+    assert.equal(script.running().length, 2);
+    assert.ok(script.running().includes(young.metadata.uid));
+  });
+}
+
+test('another cluster that answers right after our own ends nothing', async () => {
+  const script = createScript();
+  script.start();
+  script.server.create('web', spec());
+  // The check is some seconds old when the list comes.
+  await script.run(12_000);
+  script.network.break();
+  await script.run(3000);
+  const other = script.newServer(5000);
+  other.compact();
+  other.version += 1;
+  script.network.set('up', other);
+  await script.run(60_000);
+  assert.equal(script.running().length, 1);
+});
+
+test('a pod that has run is not Pending again after a power cut', async () => {
+  const script = createScript();
+  script.start();
+  const init = { name: 'init', image: 'busybox', imagePullPolicy: 'IfNotPresent' };
+  const web = script.server.create('web', spec('1', { initContainers: [init] }))!;
+  const task = { kind: 'task', minRunMs: 100, maxRunMs: 100, exitCodes: [0] } as const;
+  const behaviour = { ...task, ignoresTerm: false, termMs: 1, health: WELL };
+  script.behaviours.set(`${web.metadata.uid}/init`, behaviour);
+  await script.run(30_000);
+  assert.equal(script.statusOf(web).phase, 'Running');
+  script.powerCut();
+  script.start();
+  const phases = new Set<string | undefined>();
+  for (let i = 0; i < 300; i += 1) {
+    await script.run(100);
+    phases.add(script.statusOf(web).phase);
+  }
+  assert.deepEqual([...phases], ['Running']);
+  assert.equal(script.running().length, 1);
+});

@@ -177,7 +177,7 @@ async function talk(
     current: () => Promise.resolve({ ca: '' }),
   } as unknown as Session['credentials'];
   const check = { client, credentials, clock, log, store, nodeName: NODE_NAME, signal };
-  const sound: Session = { client, credentials, verify: createClusterCheck(check) };
+  const sound: Session = { client, credentials, ...createClusterCheck(check) };
   const session = bug.session?.(sound) ?? sound;
   const synced = Promise.withResolvers<undefined>();
   const nodeUid = () => storedCluster(store)?.nodeUid;
