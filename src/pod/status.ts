@@ -106,7 +106,11 @@ function whyOf(seen: Seen): { reason?: string; message?: string } {
 function phaseOf(seen: Seen, initialized: boolean, main: readonly ContainerStatus[]): PodPhase {
   const { terminal } = seen.ledger;
   if (terminal !== undefined) return terminal.phase;
-  if (!initialized || seen.ledger.admitted !== true) return 'Pending';
+  const hasRun = main.some(
+    (c) => c.state.waiting === undefined || c.lastState.terminated !== undefined,
+  );
+  // Init containers run again in a new sandbox: a pod that has run is not Pending because of that.
+  if ((!initialized && !hasRun) || seen.ledger.admitted !== true) return 'Pending';
   const neverRan = main.some(
     (c) => c.state.waiting !== undefined && c.lastState.terminated === undefined,
   );

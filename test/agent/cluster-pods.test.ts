@@ -112,3 +112,18 @@ test('a pod that has run is not Pending again after a power cut', async () => {
   assert.deepEqual([...phases], ['Running']);
   assert.equal(script.running().length, 1);
 });
+
+test('what somebody else wrote into the status is put right', async () => {
+  const script = createScript();
+  script.start();
+  const web = script.server.create('web', spec())!;
+  await script.run(10_000);
+  const object = script.server.find(web.metadata.uid)!;
+  const conditions = script
+    .statusOf(web)
+    .conditions!.map((one) => (one.type === 'Ready' ? { ...one, status: 'False' } : one));
+  script.server.setStatus(object, { ...object.status, conditions });
+  await script.run(10_000);
+  const ready = script.statusOf(web).conditions!.find(({ type }) => type === 'Ready');
+  assert.equal(ready?.status, 'True');
+});
