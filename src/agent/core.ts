@@ -148,6 +148,7 @@ export function createCore(
     nodeName: options.nodeName,
     workers: () => turns.workers.values(),
     onMade: (worker) => statuses.anew(worker),
+    onHeard: (worker, status) => statuses.heard(worker, status),
   });
   const statuses = new PodStatuses({
     ...{ clock, log },

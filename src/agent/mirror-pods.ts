@@ -32,6 +32,8 @@ export type MirrorPodsOptions = {
   readonly workers: () => Iterable<Worker>;
   /** Another object stands for the pod now: all has to be told to it. */
   readonly onMade: (worker: Worker) => void;
+  /** What the API server says of the pod that a mirror pod stands for. */
+  readonly onHeard: (worker: Worker, status: unknown) => void;
 };
 
 /** As the API server has it. */
@@ -73,7 +75,7 @@ export class MirrorPods {
   }
 
   /** The API server has this mirror pod. */
-  put({ metadata }: Stored<ApiPod>): void {
+  put({ metadata, status }: Stored<ApiPod>): void {
     const { uid, resourceVersion, name, annotations, deletionTimestamp } = metadata;
     const namespace = metadata.namespace ?? '';
     const hash = annotations?.[MIRROR_ANNOTATION] ?? '';
@@ -81,10 +83,11 @@ export class MirrorPods {
     const before = this.#mirrors.get(key);
     const isEnding = deletionTimestamp !== undefined;
     this.#mirrors.set(key, { uid, resourceVersion, namespace, name, hash, isEnding });
-    if (before?.uid !== uid) {
-      for (const worker of this.#options.workers()) {
-        if (worker.uid === hash) this.#options.onMade(worker);
-      }
+    const { workers, onMade, onHeard } = this.#options;
+    for (const worker of workers()) {
+      if (worker.uid !== hash) continue;
+      if (before?.uid !== uid) onMade(worker);
+      onHeard(worker, status);
     }
     if (before?.uid !== uid || before.isEnding !== isEnding) this.#poke.poke();
   }

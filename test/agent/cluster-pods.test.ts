@@ -127,3 +127,33 @@ test('what somebody else wrote into the status is put right', async () => {
   const ready = script.statusOf(web).conditions!.find(({ type }) => type === 'Ready');
   assert.equal(ready?.status, 'True');
 });
+
+test('the last status of a pod is not lost on another cluster', async () => {
+  const script = createScript();
+  script.start();
+  const job = script.server.create('job', spec('1', { restartPolicy: 'Never' }))!;
+  await script.run(10_000);
+  script.network.set('up', script.newServer(5000));
+  const [process] = script.world.alive;
+  script.world.end(process!, 0, 'exit');
+  await script.run(60_000);
+  script.network.set('up', script.server);
+  await script.run(120_000);
+  assert.equal(script.statusOf(job).phase, 'Succeeded');
+});
+
+test('a pod that has ended while another cluster answered is deleted in its own', async () => {
+  const script = createScript();
+  script.start();
+  const web = script.server.create('web', spec())!;
+  await script.run(10_000);
+  script.server.remove(script.server.find(web.metadata.uid)!, 5);
+  await script.run(100);
+  script.network.set('up', script.newServer(5000));
+  await script.run(60_000);
+  assert.ok(script.card.pods.has(web.metadata.uid), 'it is not forgotten');
+  script.network.set('up', script.server);
+  await script.run(120_000);
+  assert.equal(script.server.find(web.metadata.uid), undefined);
+  assert.equal(script.card.pods.size, 0);
+});

@@ -144,6 +144,7 @@ function connect(
     ...{ clock, log, nodeName: NODE_NAME, random: random.fork(`mirrors ${time.steps}`) },
     workers: () => turns.workers.values(),
     onMade: (worker) => statuses.anew(worker),
+    onHeard: (worker, status) => statuses.heard(worker, status),
   });
   const statuses = new PodStatuses({
     ...{ clock, log, random: random.fork(`statuses ${time.steps}`) },
@@ -189,7 +190,10 @@ async function talk(
   };
   const afterList = async () => {
     await abortable(synced.promise, signal);
-    await Promise.all([statuses.run(client, signal), mirrors.run(client, nodeUid, signal)]);
+    await Promise.all([
+      statuses.run({ ...session, client }, signal),
+      mirrors.run(client, nodeUid, signal),
+    ]);
   };
   await Promise.all([
     followApiPods(pods, session, signal),
