@@ -4,7 +4,6 @@
  * Source: pkg/kubelet/pod/mirror_client.go, v1.36.
  */
 import type { V1Pod } from '@kubernetes/client-node/dist/gen/models/all.js';
-import type { ApiClient } from '../apiserver/client.ts';
 import { ApiFailure } from '../apiserver/errors.ts';
 import type { Identified } from '../apiserver/known.ts';
 import { createObject, deleteObject } from '../apiserver/objects.ts';
@@ -17,6 +16,7 @@ import type { Pod } from '../kube/pod.ts';
 import { CONFIG_HASH_ANNOTATION, CONFIG_SOURCE_ANNOTATION } from '../kube/static-uid.ts';
 import { v1Pod } from '../kube/v1-pod.ts';
 import type { Wire } from '../kube/wire.ts';
+import type { Session } from './cluster.ts';
 import { createPoke } from './poke.ts';
 import type { Worker } from './turns.ts';
 
@@ -110,13 +110,17 @@ export class MirrorPods {
   }
 
   /** Keeps the mirror pods as they should be until the signal is aborted; after the first list. */
-  async run(client: ApiClient, nodeUid: () => string | undefined, signal: AbortSignal) {
+  async run(
+    session: Pick<Session, 'client' | 'confirm'>,
+    nodeUid: () => string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { clock, random, log } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
       let waitMs = IDLE_MS;
       try {
-        await this.#bringAbout(client, nodeUid(), signal);
+        await this.#bringAbout(session, nodeUid(), signal);
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;
@@ -133,7 +137,7 @@ export class MirrorPods {
   }
 
   async #bringAbout(
-    client: ApiClient,
+    { client, confirm }: Pick<Session, 'client' | 'confirm'>,
     nodeUid: string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
@@ -171,7 +175,10 @@ export class MirrorPods {
         createObject(client, PODS, { namespace }, mirror, { ...call, metadataOnly: true }),
       );
     }
-    if (failure !== undefined && !isSettledByNews(failure)) throw failure;
+    if (failure === undefined) return;
+    if (!isSettledByNews(failure)) throw failure;
+    // If it is our cluster that says so.
+    await confirm();
   }
 }
 

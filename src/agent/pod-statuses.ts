@@ -194,7 +194,8 @@ export class PodStatuses {
     const { log, onDeleted, uidOf } = this.#options;
     const { worker } = entry;
     if (entry.isDue) await this.#tellStatus(client, entry, signal);
-    if (!entry.isOver) return;
+    // It may have ended while it was told of: that comes first.
+    if (!entry.isOver || entry.isDue) return;
     const { name, namespace } = worker.want.pod.metadata;
     const preconditions = { uid: uidOf(worker) ?? worker.uid };
     const how = { gracePeriodSeconds: 0, preconditions };

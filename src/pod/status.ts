@@ -59,7 +59,7 @@ export function statusOf(
         ? initContainerStatuses[i]?.started === true
         : initIsDone(want, ledger, c.name, attempt),
     );
-  const phase = phaseOf(seen, initialized, containerStatuses);
+  const phase = phaseOf(seen, initialized, containerStatuses, before?.phase);
   const ips = spec.hostNetwork ? [node.hostIP ?? ''] : (sandbox?.ips ?? []);
   // Like the kubelet, a pod that is over keeps the addresses that it had.
   const former = ledger.terminal === undefined ? [] : (before?.podIPs ?? []);
@@ -103,9 +103,16 @@ function whyOf(seen: Seen): { reason?: string; message?: string } {
   };
 }
 
-function phaseOf(seen: Seen, initialized: boolean, main: readonly ContainerStatus[]): PodPhase {
+function phaseOf(
+  seen: Seen,
+  initialized: boolean,
+  main: readonly ContainerStatus[],
+  before: PodPhase | undefined,
+): PodPhase {
   const { terminal } = seen.ledger;
   if (terminal !== undefined) return terminal.phase;
+  // Also when the runtime has lost track of what has run.
+  if (before === 'Running') return before;
   const hasRun = main.some(
     (c) => c.state.waiting === undefined || c.lastState.terminated !== undefined,
   );

@@ -157,3 +157,35 @@ test('a pod that has ended while another cluster answered is deleted in its own'
   assert.equal(script.server.find(web.metadata.uid), undefined);
   assert.equal(script.card.pods.size, 0);
 });
+
+test('a pod that ends while its status is on its way is told of before it is deleted', async () => {
+  const script = createScript();
+  script.start();
+  const web = script.server.create('web', spec())!;
+  const { uid } = web.metadata;
+  const how = { kind: 'service', minRunMs: 1, maxRunMs: 1, exitCodes: [0] } as const;
+  script.behaviours.set(`${uid}/a`, { ...how, ignoresTerm: false, termMs: 300, health: WELL });
+  await script.run(10_000);
+  script.server.remove(script.server.find(uid)!, 5);
+  await script.run(60);
+  script.fate.of = 'slow';
+  await script.run(200);
+  script.fate.of = 'well';
+  await script.run(60_000);
+  const phases = script.gone.map(({ status }) => String(status['phase']));
+  assert.match(phases.join(), /^(Failed|Succeeded)$/);
+});
+
+test('a mirror pod is deleted in its own cluster, whatever another one says', async () => {
+  const script = createScript();
+  script.start();
+  const pod = aPod({ containers: [aContainer({ name: 'a' })] }, { name: 'edge', uid: 'static' });
+  script.node().desired.setManifests([pod]);
+  await script.run(10_000);
+  script.network.set('up', script.newServer(5000));
+  script.node().desired.setManifests([]);
+  await script.run(60_000);
+  script.network.set('up', script.server);
+  await script.run(400_000);
+  assert.equal(script.server.objects.size, 0);
+});

@@ -6,7 +6,7 @@ import type { PodStatus } from '../../../src/kube/pod.ts';
 import { WELL, type Behaviour } from '../pods.ts';
 import { World } from '../world.ts';
 import { ApiServer, type Json, type PodObject } from './api-server.ts';
-import { Network } from './network.ts';
+import { Network, type Fate } from './network.ts';
 import { NODE_NAME, startNode, type Node } from './node.ts';
 import { Card, openCard } from './store.ts';
 import { Time } from './time.ts';
@@ -24,6 +24,9 @@ export function createScript() {
   const card = new Card();
   const requests: string[] = [];
   const behaviours = new Map<string, Behaviour>();
+  const gone: PodObject[] = [];
+  /** What becomes of the requests that are sent from now on. */
+  const fate = { of: 'well' as Fate };
   let uids = 0;
   let node: Node | undefined;
   const newServer = (version: number) =>
@@ -33,13 +36,15 @@ export function createScript() {
         rfc3339: () => new Date(Date.UTC(2026, 0, 1)).toISOString(),
         newUid: () => `u${(uids += 1)}`,
         pageObjects: () => 500,
-        onChange: () => undefined,
+        onChange: (type, object) => {
+          if (type === 'DELETED') gone.push(object);
+        },
       },
       version,
     );
   const server = newServer(100);
   const network = new Network(server, {
-    ...{ time, random, fate: () => 'well', trace: () => undefined },
+    ...{ time, random, fate: () => fate.of, trace: () => undefined },
     onSent: ({ method, path }: Request) => void requests.push(`${method} ${path.split('?')[0]}`),
     onRequest: () => undefined,
     onRetryAfter: () => undefined,
@@ -59,7 +64,7 @@ export function createScript() {
     while (!isOver) await time.step();
   };
   return {
-    ...{ server, network, world, card, requests, behaviours, newServer, run },
+    ...{ server, network, world, card, requests, behaviours, gone, fate, newServer, run },
     node: () => node!,
     start: () => {
       if (time.boots === 0 || !world.isUp) {
