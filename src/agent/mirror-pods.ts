@@ -51,6 +51,8 @@ const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 5 * 60_000;
 /** Who knows of a change pokes. */
 const IDLE_MS = 3_600_000;
+/** The watch tells what became of a pod that is there, or gone, before it should be; or never. */
+const NEWS_MS = 60_000;
 
 export class MirrorPods {
   readonly #options: MirrorPodsOptions;
@@ -118,9 +120,9 @@ export class MirrorPods {
     const { clock, random, log } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
-      let waitMs = IDLE_MS;
+      let waitMs: number;
       try {
-        await this.#bringAbout(session, nodeUid(), signal);
+        waitMs = await this.#bringAbout(session, nodeUid(), signal);
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;
@@ -136,12 +138,13 @@ export class MirrorPods {
     }
   }
 
+  /** @returns after which time it is worth another look, if nothing is heard */
   async #bringAbout(
     { client, confirm }: Pick<Session, 'client' | 'confirm'>,
     nodeUid: string | undefined,
     signal: AbortSignal,
-  ): Promise<void> {
-    if (nodeUid === undefined) return;
+  ): Promise<number> {
+    if (nodeUid === undefined) return IDLE_MS;
     const call = { signal, deadlineMs: DEADLINE_MS };
     const own = new Map<string, Worker>();
     for (const worker of this.#options.workers()) {
@@ -175,10 +178,11 @@ export class MirrorPods {
         createObject(client, PODS, { namespace }, mirror, { ...call, metadataOnly: true }),
       );
     }
-    if (failure === undefined) return;
+    if (failure === undefined) return IDLE_MS;
     if (!isSettledByNews(failure)) throw failure;
     // If it is our cluster that says so.
     await confirm();
+    return NEWS_MS;
   }
 }
 

@@ -265,6 +265,16 @@ export class PodStatuses {
   }
 }
 
+/** The uid of the object that stands for a pod; undefined when the API server has none. */
+export function objectUidOf(
+  worker: Worker,
+  mirrors: { uidOf(worker: Worker): string | undefined },
+): string | undefined {
+  const { source, deletion } = worker.want;
+  if (source !== 'api') return mirrors.uidOf(worker);
+  return deletion?.gone === true ? undefined : worker.uid;
+}
+
 function isOfAnother(error: unknown): boolean {
   return error instanceof Failure && (error.code === 'NotFound' || error.code === 'Conflict');
 }

@@ -12,7 +12,7 @@ import { createClusterCheck, storedCluster } from '../../../src/agent/cluster-ch
 import { Desired } from '../../../src/agent/desired.ts';
 import { MirrorPods } from '../../../src/agent/mirror-pods.ts';
 import { orphansOf } from '../../../src/agent/orphans.ts';
-import { PodStatuses } from '../../../src/agent/pod-statuses.ts';
+import { objectUidOf, PodStatuses } from '../../../src/agent/pod-statuses.ts';
 import { bringUpToDate } from '../../../src/agent/report.ts';
 import { Turns } from '../../../src/agent/turns.ts';
 import type { NodeCapacity } from '../../../src/node/admit.ts';
@@ -149,7 +149,7 @@ function connect(
   const statuses = new PodStatuses({
     ...{ clock, log, random: random.fork(`statuses ${time.steps}`) },
     hostIPs: () => ['10.0.0.9'],
-    uidOf: (worker) => (worker.want.source === 'api' ? worker.uid : mirrors.uidOf(worker)),
+    uidOf: (worker) => objectUidOf(worker, mirrors),
     onDeleted: (uid) => desired.forgetApiPod(uid),
   });
   const desired = new Desired({
