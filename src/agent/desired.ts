@@ -282,7 +282,10 @@ function neighbourOf({ want, seen }: Worker): Neighbour {
   return {
     pod: want.pod,
     order: want.order,
-    terminal: seen.ledger.terminal !== undefined,
+    // One that was deleted before it was let in holds nothing either.
+    terminal:
+      seen.ledger.terminal !== undefined ||
+      (want.deletion !== undefined && seen.ledger.admitted !== true),
     deleting: want.deletion !== undefined,
   };
 }

@@ -5,6 +5,7 @@
  */
 import type { V1Pod } from '@kubernetes/client-node/dist/gen/models/all.js';
 import { ApiFailure } from '../apiserver/errors.ts';
+import type { ApiClient } from '../apiserver/client.ts';
 import type { Identified } from '../apiserver/known.ts';
 import { createObject, deleteObject } from '../apiserver/objects.ts';
 import { PODS, type Stored } from '../apiserver/resource.ts';
@@ -16,7 +17,6 @@ import type { Pod } from '../kube/pod.ts';
 import { CONFIG_HASH_ANNOTATION, CONFIG_SOURCE_ANNOTATION } from '../kube/static-uid.ts';
 import { v1Pod } from '../kube/v1-pod.ts';
 import type { Wire } from '../kube/wire.ts';
-import type { Session } from './cluster.ts';
 import { createPoke } from './poke.ts';
 import type { Worker } from './turns.ts';
 
@@ -51,9 +51,6 @@ const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 5 * 60_000;
 /** Who knows of a change pokes. */
 const IDLE_MS = 3_600_000;
-/** The watch tells what became of a pod that is there, or gone, before it should be; or never. */
-const NEWS_MS = 60_000;
-
 export class MirrorPods {
   readonly #options: MirrorPodsOptions;
   readonly #poke: ReturnType<typeof createPoke>;
@@ -113,16 +110,16 @@ export class MirrorPods {
 
   /** Keeps the mirror pods as they should be until the signal is aborted; after the first list. */
   async run(
-    session: Pick<Session, 'client' | 'confirm'>,
+    client: ApiClient,
     nodeUid: () => string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { clock, random, log } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
-      let waitMs: number;
+      let waitMs = IDLE_MS;
       try {
-        waitMs = await this.#bringAbout(session, nodeUid(), signal);
+        await this.#bringAbout(client, nodeUid(), signal);
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;
@@ -138,13 +135,12 @@ export class MirrorPods {
     }
   }
 
-  /** @returns after which time it is worth another look, if nothing is heard */
   async #bringAbout(
-    { client, confirm }: Pick<Session, 'client' | 'confirm'>,
+    client: ApiClient,
     nodeUid: string | undefined,
     signal: AbortSignal,
-  ): Promise<number> {
-    if (nodeUid === undefined) return IDLE_MS;
+  ): Promise<void> {
+    if (nodeUid === undefined) return;
     const call = { signal, deadlineMs: DEADLINE_MS };
     const own = new Map<string, Worker>();
     for (const worker of this.#options.workers()) {
@@ -178,17 +174,9 @@ export class MirrorPods {
         createObject(client, PODS, { namespace }, mirror, { ...call, metadataOnly: true }),
       );
     }
-    if (failure === undefined) return IDLE_MS;
-    if (!isSettledByNews(failure)) throw failure;
-    // If it is our cluster that says so.
-    await confirm();
-    return NEWS_MS;
+    // Also what is there, or gone, already: the watch tells of it, or it is of another cluster.
+    if (failure !== undefined) throw failure;
   }
-}
-
-/** It is there already, or gone already: the watch tells. */
-function isSettledByNews({ code }: Failure): boolean {
-  return code === 'AlreadyExists' || code === 'NotFound' || code === 'Conflict';
 }
 
 function mirrorOf({ want, uid }: Worker, nodeName: string, nodeUid: string): ApiPod {

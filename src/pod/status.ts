@@ -113,14 +113,16 @@ function phaseOf(
   if (terminal !== undefined) return terminal.phase;
   // Also when the runtime has lost track of what has run.
   if (before === 'Running') return before;
-  const hasRun = main.some(
-    (c) => c.state.waiting === undefined || c.lastState.terminated !== undefined,
-  );
+  // A start that was decided before the runtime was last restarted may have happened.
+  const mayHaveRun = (name: string): boolean => {
+    const intent = seen.ledger.containers[name]?.intent;
+    return intent !== undefined && seen.view !== undefined && intent.epoch !== seen.view.epoch;
+  };
+  const hasRun = ({ name, state, lastState }: ContainerStatus) =>
+    state.waiting === undefined || lastState.terminated !== undefined || mayHaveRun(name);
   // Init containers run again in a new sandbox: a pod that has run is not Pending because of that.
-  if ((!initialized && !hasRun) || seen.ledger.admitted !== true) return 'Pending';
-  const neverRan = main.some(
-    (c) => c.state.waiting !== undefined && c.lastState.terminated === undefined,
-  );
+  if ((!initialized && !main.some(hasRun)) || seen.ledger.admitted !== true) return 'Pending';
+  const neverRan = !main.every(hasRun);
   return neverRan ? 'Pending' : 'Running';
 }
 

@@ -190,7 +190,7 @@ async function talk(
   };
   const afterList = async () => {
     await abortable(synced.promise, signal);
-    await Promise.all([statuses.run(session, signal), mirrors.run(session, nodeUid, signal)]);
+    await Promise.all([statuses.run(session, signal), mirrors.run(client, nodeUid, signal)]);
   };
   await Promise.all([
     followApiPods(pods, session, signal),
