@@ -59,6 +59,8 @@ export class ApiServer {
   #history: Change[] = [];
   /** A watch from before this has to begin with a list. */
   #compacted: number;
+  /** Versions from before a restore mean something else now, which a list tells. */
+  #isRestored = false;
 
   constructor(ports: ServerPorts, version: number) {
     this.ports = ports;
@@ -135,6 +137,7 @@ export class ApiServer {
     this.objects = new Map(objects);
     this.version = version;
     this.compact();
+    this.#isRestored = true;
   }
 
   #put(object: PodObject, before: PodObject | undefined): PodObject {
@@ -166,6 +169,7 @@ export class ApiServer {
     if (version !== this.version && version! < this.#compacted) return failure(410, 'Expired');
     // A page of a past version: what was changed since is rare enough to be asked for again.
     if (version !== this.version) return failure(410, 'Expired');
+    this.#isRestored = false;
     const all = [...this.objects.values()];
     const end = from! + Math.min(this.ports.pageObjects(), Number(query.get('limit') ?? Infinity));
     const rest = end < all.length ? { continue: `${version}:${end}` } : {};
@@ -181,7 +185,9 @@ export class ApiServer {
   /** Tells the watcher what happened since, then what happens. `undefined`: it may watch. */
   watch(from: string, watcher: Watcher): Answer | undefined {
     const since = Number(from);
-    if (since < this.#compacted) return failure(410, 'Expired');
+    if (since < this.#compacted || (this.#isRestored && since <= this.version)) {
+      return failure(410, 'Expired');
+    }
     if (since > this.version) {
       const causes = [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }];
       return failure(504, 'Timeout', { details: { causes, retryAfterSeconds: 1 } });
@@ -219,6 +225,10 @@ export class ApiServer {
     const created = this.create(name, object.spec, more);
     return created === undefined ? failure(409, 'AlreadyExists') : { code: 201, body: created };
   }
+}
+
+export function isMirror({ metadata }: PodObject): boolean {
+  return metadata.annotations?.[MIRROR] !== undefined;
 }
 
 export function keyOf({ metadata }: PodObject): string {
