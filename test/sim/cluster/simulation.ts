@@ -11,6 +11,7 @@ import type { Behaviour } from '../pods.ts';
 import type { Finding } from '../report.ts';
 import { Violation } from '../violation.ts';
 import { World } from '../world.ts';
+import { FAULTS, type FaultKind } from './faults.ts';
 import { left, unsettled, type Sides } from './agreement.ts';
 import { ApiServer, isMirror, type PodObject, type Snapshot } from './api-server.ts';
 import { Facts } from './facts.ts';
@@ -46,21 +47,6 @@ const EMPTY_MS = 10 * 60_000;
 /** After this without a word from the node its pods count as not ready. */
 const NODE_GRACE_MS = 50_000;
 const DECADE_MS = 10 * 365 * 86_400_000;
-
-const FAULTS = [
-  'agent killed',
-  'power cut',
-  'runtime restart',
-  'cable out',
-  'connections reset',
-  'server down',
-  'compaction',
-  'backup restored',
-  'other cluster',
-  'clock jump',
-  'new credentials',
-] as const;
-type FaultKind = (typeof FAULTS)[number];
 
 export async function simulateCluster(options: Options): Promise<ClusterReport> {
   return await new Simulation(options).run();
