@@ -1,12 +1,15 @@
 /**
- * Simulates the core under seeded faults. Without options: the seeds that once failed, 2,000 seeds,
- * and the planted bugs, each of which has to be found within 1,000 seeds.
+ * Simulates the core under seeded faults, and a node with its cluster. Without options: the seeds
+ * that once failed, 2,000 seeds, 250 of a cluster, and the planted bugs, each of which has to be
+ * found within 1,000 seeds, or 200 of a cluster.
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { PLANTED_CLUSTER } from '../test/sim/cluster/planted.ts';
+import { simulateCluster } from '../test/sim/cluster/simulation.ts';
 import { PLANTED } from '../test/sim/planted.ts';
 import { simulate } from '../test/sim/simulation.ts';
 import type { Done, Job } from '../test/sim/worker.ts';
@@ -19,6 +22,7 @@ const HELP = `Usage: scripts/test sim [OPTION]…
   --steps N   steps with faults, before the calm (500)
   --trace     print every line; for one seed
   --planted   only look for the planted bugs
+  --cluster   only a node with its cluster: --seeds (250), --from, --seed, --trace, --planted
 
 With --seeds, --from or --seed only those seeds are simulated.
 `;
@@ -27,6 +31,9 @@ const SEEDS_FILE = join(import.meta.dirname, '../test/sim/seeds.txt');
 const WORKER = new URL('../test/sim/worker.ts', import.meta.url);
 const CHUNK = 20;
 const BUG_SEEDS = 1000;
+const CLUSTER_SEEDS = 250;
+const CLUSTER_BUG_SEEDS = 200;
+const CLUSTER_ROUNDS = 60;
 const MAX_SHOWN = 5;
 
 type Totals = { passed: number; failed: number; shown: number; done: Done[] };
@@ -39,6 +46,7 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '500' },
     trace: { type: 'boolean', default: false },
     planted: { type: 'boolean', default: false },
+    cluster: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
@@ -52,30 +60,45 @@ async function main(): Promise<number> {
   }
   const steps = number('steps', values.steps, 1);
   const from = number('from', values.seed ?? values.from ?? '1', 0);
-  const seeds = number('seeds', values.seed === undefined ? (values.seeds ?? '2000') : '1', 1);
-  if (values.trace) return trace(from, steps);
+  const usual = String(values.cluster ? CLUSTER_SEEDS : 2000);
+  const seeds = number('seeds', values.seed === undefined ? (values.seeds ?? usual) : '1', 1);
+  if (values.trace) return await trace(from, steps);
   const isAsked =
     values.seeds !== undefined || values.from !== undefined || values.seed !== undefined;
-  const kept = isAsked || values.planted ? [] : keptSeeds();
+  const kept = isAsked || values.planted || values.cluster ? [] : keptSeeds();
   const range = Array.from({ length: values.planted ? 0 : seeds }, (_, i) => from + i);
+  const ofCluster = values.cluster ? range : isAsked ? [] : range.slice(0, CLUSTER_SEEDS);
+  const ofCore = values.cluster ? [] : range;
   const jobs: Job[] = [];
   if (!isAsked || values.planted) {
+    PLANTED_CLUSTER.forEach((_, index) =>
+      jobs.push({ kind: 'cluster bug', index, seeds: CLUSTER_BUG_SEEDS }),
+    );
+  }
+  if ((!isAsked || values.planted) && !values.cluster) {
     // The bugs that take longest to find are not known, so they come first.
     PLANTED.forEach((_, index) => jobs.push({ kind: 'bug', index, seeds: BUG_SEEDS, steps }));
   }
-  for (const list of [kept, range]) {
+  for (let i = 0; i < ofCluster.length; i += CHUNK) {
+    jobs.push({ kind: 'cluster seeds', seeds: ofCluster.slice(i, i + CHUNK) });
+  }
+  for (const list of [kept, ofCore]) {
     for (let i = 0; i < list.length; i += CHUNK) {
       jobs.push({ kind: 'seeds', seeds: list.slice(i, i + CHUNK), steps });
     }
   }
   const startMs = performance.now();
   const totals = await runJobs(jobs);
-  summary(totals, kept.length + range.length, (performance.now() - startMs) / 1000);
+  const simulated = kept.length + ofCore.length + ofCluster.length;
+  summary(totals, simulated, (performance.now() - startMs) / 1000);
   return totals.failed === 0 ? 0 : 1;
 }
 
-function trace(seed: number, steps: number): number {
-  const { finding } = simulate({ seed, steps, print: (line) => process.stdout.write(`${line}\n`) });
+async function trace(seed: number, steps: number): Promise<number> {
+  const print = (line: string) => void process.stdout.write(`${line}\n`);
+  const { finding } = values.cluster
+    ? await simulateCluster({ seed, rounds: CLUSTER_ROUNDS, print })
+    : simulate({ seed, steps, print });
   if (finding !== undefined) process.stdout.write(`${finding.message.split('\n')[0]}\n`);
   const failed = finding === undefined ? 0 : 1;
   process.stdout.write(`sim: ${1 - failed} passed, ${failed} failed\n`);
@@ -133,10 +156,12 @@ function take(totals: Totals, done: Done): void {
   for (const { seed, message } of done.failures) {
     totals.shown += 1;
     if (totals.shown > MAX_SHOWN) continue;
-    if (seed !== undefined) keep(seed, message);
+    const isOfCluster = message.startsWith('cluster');
+    if (seed !== undefined && !isOfCluster) keep(seed, message);
     process.stdout.write(`${message}\n`);
+    const kind = isOfCluster ? '--cluster ' : '';
     if (seed !== undefined)
-      process.stdout.write(`repeat: scripts/test sim --seeds 1 --from ${seed}\n\n`);
+      process.stdout.write(`repeat: scripts/test sim ${kind}--seed ${seed}\n\n`);
   }
 }
 

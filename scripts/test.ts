@@ -19,7 +19,7 @@ Parts, in this order when none is named:
   types        tsc, with the strictest settings
   lint         ESLint with the layer rules, and the formatter
   unit         what needs no virtual node
-  sim          the core under seeded faults: 2,000 seeds, and the planted bugs
+  sim          the core, and a node with its cluster, under seeded faults; the planted bugs
   node         limpet in virtual nodes, with containerd 1.7 and 2
   node NAME…   only these suites of test/node, e.g. scripts/test node power-cuts
 

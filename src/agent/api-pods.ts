@@ -38,7 +38,7 @@ export async function followApiPods(
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, random, log, nodeName, desired, statuses, mirrors } = options;
-  /** What was taken of each pod: a change of its status alone is our own. */
+  /** What was taken of each pod: a change of its status alone asks for nothing. */
   const taken = new Map<string, string>();
   const forgotten = createForgotten(options.store);
   let phase: WatchState['phase'] | undefined;
@@ -47,18 +47,20 @@ export async function followApiPods(
     if (metadata.annotations?.[MIRROR_ANNOTATION] !== undefined) return mirrors.put(object);
     const { uid } = metadata;
     const version = versionOf(object);
-    if (taken.get(uid) === version) return;
+    if (taken.get(uid) === version) {
+      const worker = desired.apiPod(uid);
+      return worker && statuses.heard(worker, object.status);
+    }
     const read = readApiPod(object, { ...metadata, namespace: metadata.namespace ?? '' });
     const graceSeconds =
       metadata.deletionTimestamp === undefined
         ? undefined
         : (metadata.deletionGracePeriodSeconds ?? read.pod.spec.terminationGracePeriodSeconds);
+    // Before it is stored: what a restored cluster does not have must not look deleted.
+    if (desired.apiPod(uid) === undefined) session.reached(metadata.resourceVersion);
     const worker = desired.setApiPod(read, graceSeconds);
     taken.set(uid, version);
-    if (worker !== undefined) {
-      statuses.heard(worker, object.status);
-      statuses.changed([worker]);
-    }
+    if (worker !== undefined) statuses.heard(worker, object.status);
   };
   const known = desired.apiPods().map(({ uid, want }) => {
     const { namespace, name } = want.pod.metadata;
@@ -69,7 +71,7 @@ export async function followApiPods(
       ...{ client: session.client, clock, random, signal, verify: session.verify },
       resource: PODS,
       fieldSelector: `spec.nodeName=${nodeName}`,
-      resume: { resourceVersion: undefined, known },
+      resume: { resourceVersion: undefined, known: [...known, ...mirrors.known()] },
     },
     {
       put,

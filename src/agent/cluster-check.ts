@@ -8,7 +8,7 @@ import { readClusterIdentity } from '../apiserver/identity.ts';
 import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
-import { compareClusters, type ClusterIdentity } from '../node/cluster-identity.ts';
+import { compareClusters, later, type ClusterIdentity } from '../node/cluster-identity.ts';
 import type { Store } from '../store/store.ts';
 
 export type ClusterCheckOptions = {
@@ -59,15 +59,24 @@ export function forgetCluster(store: Pick<Store, 'setMeta'>): void {
   store.setMeta(KEY, undefined);
 }
 
-/**
- * The `verify` of `watchObjects`. It stores what it has seen of our own cluster.
- *
- * @returns a function that throws `Failure`: `Conflict` when another cluster answers, `Unavailable`
- *   when that can't be told, as `ApiClient.json` when it could not be asked, as `Store.setMeta`
- */
-export function createClusterCheck(
-  options: ClusterCheckOptions,
-): (listVersion: string | undefined) => Promise<void> {
+export type ClusterCheck = {
+  /**
+   * The `verify` of `watchObjects`. It stores what it has seen of our own cluster.
+   *
+   * @throws Failure `Conflict` when another cluster answers, `Unavailable` when that can't be told,
+   *   as `ApiClient.json` when it could not be asked, as `Store.setMeta`
+   */
+  readonly verify: (listVersion: string | undefined) => Promise<void>;
+  /**
+   * An object of this version is about to be stored: a cluster that is at an earlier one when it is
+   * listed next was restored from a backup. Throws as `Store.setMeta`.
+   */
+  readonly reached: (resourceVersion: string) => void;
+  /** Whether it is our cluster that answers now, asked anew. Throws as `verify`. */
+  readonly confirm: () => Promise<void>;
+};
+
+export function createClusterCheck(options: ClusterCheckOptions): ClusterCheck {
   const { client, credentials, clock, log, store, nodeName, signal } = options;
   let seen: ClusterIdentity | undefined;
   let seenMonoMs = 0;
@@ -78,21 +87,24 @@ export function createClusterCheck(
     seenMonoMs = clock.now().monoMs;
     return seen;
   };
+  const lookUnlessFresh = (): Promise<ClusterIdentity> => {
+    const isFresh = seen !== undefined && clock.now().monoMs - seenMonoMs < FRESH_MS;
+    asking ??= (isFresh ? Promise.resolve(seen!) : look()).finally(() => (asking = undefined));
+    return asking;
+  };
   /** Newer than what is stored, but for the UIDs. */
   let latest: ClusterIdentity | undefined;
   let storedMonoMs = Number.NEGATIVE_INFINITY;
-  const remember = (identity: ClusterIdentity) => {
-    const { monoMs } = clock.now();
-    const isDue = !isSameButAge(identity, storedCluster(store)) || monoMs - storedMonoMs > STORE_MS;
-    latest = identity;
-    if (!isDue) return;
+  const save = (identity: ClusterIdentity) => {
     store.setMeta(KEY, JSON.stringify(identity));
-    storedMonoMs = monoMs;
+    storedMonoMs = clock.now().monoMs;
   };
-  return async (listVersion) => {
-    const isFresh = seen !== undefined && clock.now().monoMs - seenMonoMs < FRESH_MS;
-    asking ??= (isFresh ? Promise.resolve(seen!) : look()).finally(() => (asking = undefined));
-    const now = { ...(await asking), resourceVersion: listVersion };
+  const remember = (identity: ClusterIdentity) => {
+    const isOld = clock.now().monoMs - storedMonoMs > STORE_MS;
+    latest = identity;
+    if (isOld || !isSameButAge(identity, storedCluster(store))) save(identity);
+  };
+  const compare = (now: ClusterIdentity): void => {
     const stored = latest ?? storedCluster(store);
     if (stored === undefined) {
       if (now.nodeUid === undefined && now.serviceUid === undefined) {
@@ -114,8 +126,22 @@ export function createClusterCheck(
       caFingerprints: now.caFingerprints,
       nodeUid: now.nodeUid ?? stored.nodeUid,
       serviceUid: now.serviceUid ?? stored.serviceUid,
-      resourceVersion: listVersion ?? stored.resourceVersion,
+      resourceVersion: now.resourceVersion ?? stored.resourceVersion,
     });
+  };
+  return {
+    verify: async (listVersion) => {
+      // Who gave a list is asked after it: the address may have become another cluster's meanwhile.
+      const identity = await (listVersion === undefined ? lookUnlessFresh() : look());
+      compare({ ...identity, resourceVersion: listVersion });
+    },
+    reached: (resourceVersion) => {
+      const identity = latest ?? storedCluster(store);
+      if (identity === undefined) return;
+      latest = { ...identity, resourceVersion: later(identity.resourceVersion, resourceVersion) };
+      save(latest);
+    },
+    confirm: async () => compare({ ...(await look()), resourceVersion: undefined }),
   };
 }
 

@@ -19,7 +19,12 @@ import type { MachineFacts, NodeFacts, NodeSettings } from '../node/status.ts';
 import type { ClusterReport } from '../server/api.ts';
 import type { Store } from '../store/store.ts';
 import { certificateFiles, type Validity } from './certificate-files.ts';
-import { createClusterCheck, forgetCluster, storedCluster } from './cluster-check.ts';
+import {
+  createClusterCheck,
+  forgetCluster,
+  storedCluster,
+  type ClusterCheck,
+} from './cluster-check.ts';
 import { ClusterState } from './cluster-state.ts';
 import { keepLease } from './lease-loop.ts';
 import { keepNode } from './node-loop.ts';
@@ -64,9 +69,7 @@ export type ClusterParts = {
 export type Session = {
   readonly client: ApiClient;
   readonly credentials: Credentials;
-  /** See `watchObjects`. */
-  readonly verify: (listVersion: string | undefined) => Promise<void>;
-};
+} & ClusterCheck;
 
 export type Cluster = {
   /** Something that the status tells of may have changed. */
@@ -234,7 +237,7 @@ async function follow(
   // The heartbeat shares its connection with nobody.
   using heart = new ApiClient({ credentials, clock });
   const base = { clock, random, nodeName, client };
-  const verify = createClusterCheck({ ...base, log, credentials, store, signal });
+  const check = createClusterCheck({ ...base, log, credentials, store, signal });
   let uid = storedCluster(store)?.nodeUid;
   state.connecting(credentials.server.origin);
   parts.onLaterThan(context.files.validity()?.notBeforeMs ?? 0);
@@ -281,7 +284,7 @@ async function follow(
         uid = registered;
         state.registered(registered);
         leased ??= leasing();
-        void verify(undefined).then(
+        void check.verify(undefined).then(
           () => state.failed('identity', undefined),
           (error: unknown) => state.failed('identity', faultOf(error)),
         );
@@ -291,7 +294,7 @@ async function follow(
     pokes.node,
     signal,
   );
-  const session = parts.onSession?.({ client, credentials, verify }, signal);
+  const session = parts.onSession?.({ client, credentials, ...check }, signal);
   await Promise.all([node, session, ...renewals(context, client, reload, signal)]);
   await leased;
 }

@@ -28,7 +28,7 @@ import type { PodPaths } from './pod-files.ts';
 import { Probes } from './probes.ts';
 import { pullRecords } from './pull-records.ts';
 import { MirrorPods } from './mirror-pods.ts';
-import { PodStatuses } from './pod-statuses.ts';
+import { objectUidOf, PodStatuses } from './pod-statuses.ts';
 import { OfflinePods } from './offline.ts';
 import { bringUpToDate } from './report.ts';
 import type { Slots } from './slots.ts';
@@ -148,12 +148,13 @@ export function createCore(
     nodeName: options.nodeName,
     workers: () => turns.workers.values(),
     onMade: (worker) => statuses.anew(worker),
+    onHeard: (worker, status) => statuses.heard(worker, status),
   });
   const statuses = new PodStatuses({
     ...{ clock, log },
     random: systemRandom(),
     hostIPs: () => addressesOf(options),
-    uidOf: (worker) => (worker.want.source === 'api' ? worker.uid : mirrors.uidOf(worker)),
+    uidOf: (worker) => objectUidOf(worker, mirrors),
     onDeleted: (uid) => desired.forgetApiPod(uid),
   });
   const offline = stack.use(

@@ -83,6 +83,12 @@ export class Desired {
     return [...workers, ...this.#over.values()];
   }
 
+  /** A pod of the API server that is on this node; undefined when nothing is left of it here. */
+  apiPod(uid: string): Worker | undefined {
+    const worker = this.#options.turns.workers.get(uid);
+    return worker?.want.source === 'api' ? worker : undefined;
+  }
+
   /**
    * Takes a pod of the API server as it is now. `graceSeconds` is set when it is being deleted.
    * What can't be carried out is refused, and its object left as it is. Durable when it returns.
@@ -242,39 +248,46 @@ export class Desired {
 
   /**
    * Lets pods in, in the order in which they were accepted: one that was in before is never
-   * displaced by one that came later.
+   * displaced by one that came later, and one that waits keeps its place in the queue.
    */
   admitAll(): void {
     const { turns, node } = this.#options;
-    const workers = [...turns.workers.values()].sort((a, b) => a.want.order - b.want.order);
-    const inside: Neighbour[] = [];
+    const workers = [...turns.workers.values()]
+      .filter(({ seen }) => seen.ledger.ending?.cause !== 'rejected')
+      .sort((a, b) => a.want.order - b.want.order);
+    // Who was let in while an earlier one waited is in as well.
+    const inside = workers.filter(isSettled).map(neighbourOf);
     for (const worker of workers) {
-      const { want, seen } = worker;
-      if (seen.ledger.ending?.cause === 'rejected') continue;
-      const ended = seen.ledger.terminal !== undefined;
-      const settled = seen.ledger.admitted === true || ended || want.deletion !== undefined;
-      if (!settled) {
-        const verdict = admit(want.pod, inside, node);
-        if ('wait' in verdict) {
-          const waitFor = { reason: verdict.wait, message: verdict.message };
-          turns.post(worker.uid, { type: 'Waiting', waitFor });
-          continue;
-        }
-        if (!verdict.ok) {
-          const { reason, message } = verdict;
-          turns.post(worker.uid, { type: 'Rejected', reason, message });
-          continue;
-        }
-        turns.post(worker.uid, { type: 'Admitted' });
-      }
-      inside.push({
-        pod: want.pod,
-        order: want.order,
-        terminal: ended,
-        deleting: want.deletion !== undefined,
-      });
+      if (isSettled(worker)) continue;
+      const verdict = admit(worker.want.pod, inside, node);
+      if ('wait' in verdict) {
+        const waitFor = { reason: verdict.wait, message: verdict.message };
+        turns.post(worker.uid, { type: 'Waiting', waitFor });
+      } else if (!verdict.ok) {
+        const { reason, message } = verdict;
+        turns.post(worker.uid, { type: 'Rejected', reason, message });
+        continue;
+      } else turns.post(worker.uid, { type: 'Admitted' });
+      inside.push(neighbourOf(worker));
     }
   }
+}
+
+/** Nothing is to be decided of it any more. */
+function isSettled({ want, seen: { ledger } }: Worker): boolean {
+  return ledger.admitted === true || ledger.terminal !== undefined || want.deletion !== undefined;
+}
+
+function neighbourOf({ want, seen }: Worker): Neighbour {
+  return {
+    pod: want.pod,
+    order: want.order,
+    // One that was deleted before it was let in holds nothing either.
+    terminal:
+      seen.ledger.terminal !== undefined ||
+      (want.deletion !== undefined && seen.ledger.admitted !== true),
+    deleting: want.deletion !== undefined,
+  };
 }
 
 /** Only a shorter grace is news. */

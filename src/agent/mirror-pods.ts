@@ -4,8 +4,9 @@
  * Source: pkg/kubelet/pod/mirror_client.go, v1.36.
  */
 import type { V1Pod } from '@kubernetes/client-node/dist/gen/models/all.js';
-import type { ApiClient } from '../apiserver/client.ts';
 import { ApiFailure } from '../apiserver/errors.ts';
+import type { ApiClient } from '../apiserver/client.ts';
+import type { Identified } from '../apiserver/known.ts';
 import { createObject, deleteObject } from '../apiserver/objects.ts';
 import { PODS, type Stored } from '../apiserver/resource.ts';
 import type { Clock } from '../base/clock.ts';
@@ -31,11 +32,14 @@ export type MirrorPodsOptions = {
   readonly workers: () => Iterable<Worker>;
   /** Another object stands for the pod now: all has to be told to it. */
   readonly onMade: (worker: Worker) => void;
+  /** What the API server says of the pod that a mirror pod stands for. */
+  readonly onHeard: (worker: Worker, status: unknown) => void;
 };
 
 /** As the API server has it. */
 type Mirror = {
   readonly uid: string;
+  readonly resourceVersion: string;
   readonly namespace: string;
   readonly name: string;
   readonly hash: string;
@@ -47,7 +51,6 @@ const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 5 * 60_000;
 /** Who knows of a change pokes. */
 const IDLE_MS = 3_600_000;
-
 export class MirrorPods {
   readonly #options: MirrorPodsOptions;
   readonly #poke: ReturnType<typeof createPoke>;
@@ -65,19 +68,25 @@ export class MirrorPods {
     return mirror?.hash === worker.uid && !mirror.isEnding ? mirror.uid : undefined;
   }
 
+  /** What was told of the mirror pods, for a watch to go on from. */
+  known(): readonly Identified[] {
+    return [...this.#mirrors.values()];
+  }
+
   /** The API server has this mirror pod. */
-  put({ metadata }: Stored<ApiPod>): void {
-    const { uid, name, annotations, deletionTimestamp } = metadata;
+  put({ metadata, status }: Stored<ApiPod>): void {
+    const { uid, resourceVersion, name, annotations, deletionTimestamp } = metadata;
     const namespace = metadata.namespace ?? '';
     const hash = annotations?.[MIRROR_ANNOTATION] ?? '';
     const key = `${namespace}/${name}`;
     const before = this.#mirrors.get(key);
     const isEnding = deletionTimestamp !== undefined;
-    this.#mirrors.set(key, { uid, namespace, name, hash, isEnding });
-    if (before?.uid !== uid) {
-      for (const worker of this.#options.workers()) {
-        if (worker.uid === hash) this.#options.onMade(worker);
-      }
+    this.#mirrors.set(key, { uid, resourceVersion, namespace, name, hash, isEnding });
+    const { workers, onMade, onHeard } = this.#options;
+    for (const worker of workers()) {
+      if (worker.uid !== hash) continue;
+      if (before?.uid !== uid) onMade(worker);
+      onHeard(worker, status);
     }
     if (before?.uid !== uid || before.isEnding !== isEnding) this.#poke.poke();
   }
@@ -100,7 +109,11 @@ export class MirrorPods {
   }
 
   /** Keeps the mirror pods as they should be until the signal is aborted; after the first list. */
-  async run(client: ApiClient, nodeUid: () => string | undefined, signal: AbortSignal) {
+  async run(
+    client: ApiClient,
+    nodeUid: () => string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { clock, random, log } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
@@ -161,13 +174,9 @@ export class MirrorPods {
         createObject(client, PODS, { namespace }, mirror, { ...call, metadataOnly: true }),
       );
     }
-    if (failure !== undefined && !isSettledByNews(failure)) throw failure;
+    // Also what is there, or gone, already: the watch tells of it, or it is of another cluster.
+    if (failure !== undefined) throw failure;
   }
-}
-
-/** It is there already, or gone already: the watch tells. */
-function isSettledByNews({ code }: Failure): boolean {
-  return code === 'AlreadyExists' || code === 'NotFound' || code === 'Conflict';
 }
 
 function mirrorOf({ want, uid }: Worker, nodeName: string, nodeUid: string): ApiPod {

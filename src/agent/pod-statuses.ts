@@ -18,6 +18,7 @@ import { Failure, faultOf, type FailureCode } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { podStatusPatch, saysTheSame } from '../pod/status-report.ts';
+import type { Session } from './cluster.ts';
 import { createPoke } from './poke.ts';
 import { createSlots } from './slots.ts';
 import type { Worker } from './turns.ts';
@@ -34,12 +35,14 @@ export type PodStatusesOptions = {
   readonly onDeleted: (uid: string) => void;
 };
 
+type Telling = Pick<Session, 'client' | 'confirm'>;
+
 /** Of one pod, by the uid that the node knows it by. */
 type Entry = {
   readonly worker: Worker;
   /** What was told last, as JSON. */
   told: string | undefined;
-  /** What the server said at first; compared once. */
+  /** What the server said since then; compared once. */
   heard: { readonly status: unknown } | undefined;
   isDue: boolean;
   /** It is gone from the node, and its object is to go. */
@@ -70,10 +73,14 @@ export class PodStatuses {
     this.#poke = createPoke(options.clock);
   }
 
-  /** What the API server says of a pod, when it is first heard of. */
+  /**
+   * What the API server says of a pod. Others write there as well: a node that was not heard of has
+   * its pods called not ready.
+   */
   heard(worker: Worker, status: unknown): void {
-    const entry = this.#entryOf(worker);
-    if (entry.told === undefined) entry.heard = { status };
+    if (this.#options.uidOf(worker) === undefined) return;
+    this.#entryOf(worker).heard = { status };
+    this.changed([worker]);
   }
 
   /** These may have another status now. */
@@ -105,12 +112,12 @@ export class PodStatuses {
   }
 
   /** Tells what is to be told until the signal is aborted. */
-  async run(client: ApiClient, signal: AbortSignal): Promise<void> {
+  async run(session: Telling, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     this.#failures = 0;
     for (const entry of this.#entries.values()) entry.notBeforeMs = 0;
     while (!signal.aborted) {
-      await this.#tellAll(client, signal);
+      await this.#tellAll(session, signal);
       if (signal.aborted) return;
       if (this.#failures > 0) {
         await clock.sleep(this.#backoffMs(this.#failures), signal).catch(() => undefined);
@@ -127,7 +134,7 @@ export class PodStatuses {
     return [...this.#entries.values()].filter(({ isDue, isOver }) => isDue || isOver);
   }
 
-  async #tellAll(client: ApiClient, signal: AbortSignal): Promise<void> {
+  async #tellAll(session: Telling, signal: AbortSignal): Promise<void> {
     const now = this.#options.clock.now().monoMs;
     const ready = this.#open().filter(({ notBeforeMs }) => notBeforeMs <= now);
     // A server that does not answer is asked once, not once for each pod.
@@ -136,7 +143,7 @@ export class PodStatuses {
     const slots = createSlots(PARALLEL);
     const tell = async (entry: Entry) => {
       if (this.#failures > 0 && batch.length > 1) return;
-      await this.#tell(client, entry, signal);
+      await this.#tell(session, entry, signal);
     };
     await Promise.all(
       batch.map((entry) => slots.run(entry.worker.want.order, signal, () => tell(entry))),
@@ -167,29 +174,37 @@ export class PodStatuses {
     return entry;
   }
 
-  async #tell(client: ApiClient, entry: Entry, signal: AbortSignal): Promise<void> {
-    const { log, onDeleted } = this.#options;
-    const { worker } = entry;
-    const { name, namespace } = worker.want.pod.metadata;
-    const pod = `${namespace}/${name}`;
+  async #tell(session: Telling, entry: Entry, signal: AbortSignal): Promise<void> {
     try {
-      if (entry.isDue) await this.#tellStatus(client, entry, signal);
-      if (!entry.isOver) return;
-      const preconditions = { uid: this.#options.uidOf(worker) ?? worker.uid };
-      const how = { gracePeriodSeconds: 0, preconditions };
-      const call = { signal, deadlineMs: DEADLINE_MS };
-      await deleteObject(client, PODS, { namespace, name }, how, call);
-      this.#failures = 0;
-      log.info('the API server knows that the pod is gone', { pod, uid: worker.uid });
-      this.#gone(entry, onDeleted);
+      await this.#tellServer(session.client, entry, signal).catch(async (error: unknown) => {
+        if (!isOfAnother(error)) throw error;
+        // Not this one any more, if it is our cluster that says so.
+        await session.confirm();
+        if (entry.isOver) this.#gone(entry, this.#options.onDeleted);
+        // The watch of the pods tells the rest.
+        else this.forget(entry.worker.uid);
+      });
     } catch (error) {
       if (signal.aborted || !(error instanceof Failure)) throw error;
-      // Not this one any more; the watch of the pods tells the rest.
-      if (error.code === 'NotFound' || error.code === 'Conflict') {
-        return entry.isOver ? this.#gone(entry, onDeleted) : this.forget(worker.uid);
-      }
       this.#again(entry, error);
     }
+  }
+
+  async #tellServer(client: ApiClient, entry: Entry, signal: AbortSignal): Promise<void> {
+    const { log, onDeleted, uidOf } = this.#options;
+    const { worker } = entry;
+    if (entry.isDue) await this.#tellStatus(client, entry, signal);
+    // It may have ended while it was told of: that comes first.
+    if (!entry.isOver || entry.isDue) return;
+    const { name, namespace } = worker.want.pod.metadata;
+    const preconditions = { uid: uidOf(worker) ?? worker.uid };
+    const how = { gracePeriodSeconds: 0, preconditions };
+    const call = { signal, deadlineMs: DEADLINE_MS };
+    await deleteObject(client, PODS, { namespace, name }, how, call);
+    this.#failures = 0;
+    const pod = `${namespace}/${name}`;
+    log.info('the API server knows that the pod is gone', { pod, uid: worker.uid });
+    this.#gone(entry, onDeleted);
   }
 
   #gone({ worker: { uid } }: Entry, onDeleted: (uid: string) => void): void {
@@ -214,9 +229,9 @@ export class PodStatuses {
     const patch = podStatusPatch(shown, { uid, generation, hostIPs: hostIPs() });
     const json = JSON.stringify(patch);
     entry.isDue = false;
-    const isKnown = entry.heard !== undefined && saysTheSame(entry.heard.status, patch);
-    entry.heard = undefined;
-    if (!isKnown && json !== entry.told) {
+    const { heard } = entry;
+    const isKnown = heard === undefined ? json === entry.told : saysTheSame(heard.status, patch);
+    if (!isKnown) {
       try {
         const key = { namespace, name, subresource: 'status' };
         const call = { signal, deadlineMs: DEADLINE_MS, metadataOnly: true };
@@ -232,6 +247,8 @@ export class PodStatuses {
     }
     this.#failures = 0;
     entry.told = json;
+    // What was heard meanwhile is older than what was told.
+    entry.heard = undefined;
     entry.failures = 0;
   }
 
@@ -246,6 +263,20 @@ export class PodStatuses {
     const { message } = faultOf(failure);
     log.debug('cannot tell how a pod is', { pod: `${namespace}/${name}`, problem: message });
   }
+}
+
+/** The uid of the object that stands for a pod; undefined when the API server has none. */
+export function objectUidOf(
+  worker: Worker,
+  mirrors: { uidOf(worker: Worker): string | undefined },
+): string | undefined {
+  const { source, deletion } = worker.want;
+  if (source !== 'api') return mirrors.uidOf(worker);
+  return deletion?.gone === true ? undefined : worker.uid;
+}
+
+function isOfAnother(error: unknown): boolean {
+  return error instanceof Failure && (error.code === 'NotFound' || error.code === 'Conflict');
 }
 
 /** Failures that the next request would meet as well. */

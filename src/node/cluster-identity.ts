@@ -67,12 +67,21 @@ function compareUid(
 function compareAge(stored: ClusterIdentity, seen: ClusterIdentity): Comparison {
   const before = stored.resourceVersion;
   const now = seen.resourceVersion;
-  const isNumber = (version: string | undefined) => /^\d{1,20}$/.test(version ?? '');
-  if (isNumber(before) && isNumber(now) && BigInt(now!) < BigInt(before!)) {
+  if (isEarlier(now, before)) {
     return {
       verdict: 'restored',
       reason: `the cluster is at version ${now}, but was at ${before}: it was restored from a backup`,
     };
   }
   return { verdict: 'same', reason: 'it has the same UIDs' };
+}
+
+/** The later one of two versions; what can't be compared is taken for the later. */
+export function later(before: string | undefined, version: string): string {
+  return before !== undefined && isEarlier(version, before) ? before : version;
+}
+
+function isEarlier(a: string | undefined, b: string | undefined): boolean {
+  const isNumber = (version: string | undefined) => /^\d{1,20}$/.test(version ?? '');
+  return isNumber(a) && isNumber(b) && BigInt(a!) < BigInt(b!);
 }

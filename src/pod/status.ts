@@ -59,7 +59,7 @@ export function statusOf(
         ? initContainerStatuses[i]?.started === true
         : initIsDone(want, ledger, c.name, attempt),
     );
-  const phase = phaseOf(seen, initialized, containerStatuses);
+  const phase = phaseOf(seen, initialized, containerStatuses, before?.phase);
   const ips = spec.hostNetwork ? [node.hostIP ?? ''] : (sandbox?.ips ?? []);
   // Like the kubelet, a pod that is over keeps the addresses that it had.
   const former = ledger.terminal === undefined ? [] : (before?.podIPs ?? []);
@@ -103,13 +103,26 @@ function whyOf(seen: Seen): { reason?: string; message?: string } {
   };
 }
 
-function phaseOf(seen: Seen, initialized: boolean, main: readonly ContainerStatus[]): PodPhase {
+function phaseOf(
+  seen: Seen,
+  initialized: boolean,
+  main: readonly ContainerStatus[],
+  before: PodPhase | undefined,
+): PodPhase {
   const { terminal } = seen.ledger;
   if (terminal !== undefined) return terminal.phase;
-  if (!initialized || seen.ledger.admitted !== true) return 'Pending';
-  const neverRan = main.some(
-    (c) => c.state.waiting !== undefined && c.lastState.terminated === undefined,
-  );
+  // Also when the runtime has lost track of what has run.
+  if (before === 'Running') return before;
+  // A start that was decided before the runtime was last restarted may have happened.
+  const mayHaveRun = (name: string): boolean => {
+    const intent = seen.ledger.containers[name]?.intent;
+    return intent !== undefined && seen.view !== undefined && intent.epoch !== seen.view.epoch;
+  };
+  const hasRun = ({ name, state, lastState }: ContainerStatus) =>
+    state.waiting === undefined || lastState.terminated !== undefined || mayHaveRun(name);
+  // Init containers run again in a new sandbox: a pod that has run is not Pending because of that.
+  if ((!initialized && !main.some(hasRun)) || seen.ledger.admitted !== true) return 'Pending';
+  const neverRan = !main.every(hasRun);
   return neverRan ? 'Pending' : 'Running';
 }
 

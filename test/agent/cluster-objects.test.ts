@@ -74,7 +74,13 @@ function start(t: TestContext, where: Place, clock: Clock = REAL, overrides: obj
       const controller = new AbortController();
       const credentials = peer.credentials();
       const client = new ApiClient({ clock, credentials });
-      const session = { client, credentials, verify: () => Promise.resolve() };
+      const session = {
+        client,
+        credentials,
+        verify: () => Promise.resolve(),
+        reached: () => undefined,
+        confirm: () => Promise.resolve(),
+      };
       const done = node.work(session, controller.signal);
       const end = async () => {
         controller.abort();

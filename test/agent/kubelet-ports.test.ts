@@ -131,7 +131,13 @@ function review(peer: Peer): void {
 
 function sessionOf(peer: Peer) {
   const client = peer.client();
-  return { client, credentials: peer.credentials(), verify: () => Promise.resolve() };
+  return {
+    client,
+    credentials: peer.credentials(),
+    verify: () => Promise.resolve(),
+    reached: () => undefined,
+    confirm: () => Promise.resolve(),
+  };
 }
 
 test('who comes is reviewed by the cluster, and denied while it can not be asked', async (t) => {

@@ -1,0 +1,191 @@
+/** The pods of a cluster over a simulated API server: what the simulation of test/sim has shown. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MIRROR } from '../sim/cluster/api-server.ts';
+import { createScript, spec } from '../sim/cluster/script.ts';
+import { WELL } from '../sim/pods.ts';
+import { aContainer, aPod } from '../pod/a-pod.ts';
+
+test('a pod that waited for room does not take it from one that came in meanwhile', async () => {
+  const script = createScript();
+  script.start();
+  const ending = script.server.create('ending', spec('1', { terminationGracePeriodSeconds: 60 }))!;
+  script.behaviours.set(`${ending.metadata.uid}/a`, {
+    ...{ kind: 'service', minRunMs: 1, maxRunMs: 1, exitCodes: [0], ignoresTerm: true, termMs: 1 },
+    health: WELL,
+  });
+  await script.run(10_000);
+  assert.deepEqual(script.running(), [ending.metadata.uid]);
+  script.server.remove(script.server.find(ending.metadata.uid)!, 60);
+  await script.run(1000);
+  const large = script.server.create('large', spec('4'))!;
+  await script.run(1000);
+  const small = script.server.create('small', spec('3'))!;
+  await script.run(120_000);
+  assert.deepEqual(script.running(), [large.metadata.uid], 'it came first');
+  assert.equal(script.statusOf(small).phase, 'Failed');
+  assert.equal(script.statusOf(small).reason, 'OutOfcpu');
+});
+
+test('a mirror pod that somebody deletes goes, and comes again', async () => {
+  const script = createScript();
+  script.start();
+  const pod = aPod({ containers: [aContainer({ name: 'a' })] }, { name: 'edge', uid: 'static' });
+  script.node().desired.setManifests([pod]);
+  await script.run(10_000);
+  const first = script.server.objects.get('default/edge')!;
+  assert.equal(first.metadata.annotations?.[MIRROR], 'static');
+  script.server.remove(first, 30);
+  await script.run(10_000);
+  const second = script.server.objects.get('default/edge')!;
+  assert.notEqual(second.metadata.uid, first.metadata.uid);
+  assert.equal(second.metadata.deletionTimestamp, undefined);
+  assert.equal(script.statusOf(second).phase, 'Running');
+});
+
+test('a mirror pod that goes while credentials are exchanged comes again', async () => {
+  const script = createScript();
+  script.start();
+  const pod = aPod({ containers: [aContainer({ name: 'a' })] }, { name: 'edge', uid: 'static' });
+  script.node().desired.setManifests([pod]);
+  await script.run(10_000);
+  script.node().newSession();
+  script.server.remove(script.server.objects.get('default/edge')!, 0);
+  await script.run(10_000);
+  assert.ok(script.server.objects.has('default/edge'));
+});
+
+for (const isRestarted of [false, true]) {
+  const when = isRestarted ? 'after a restart of the agent' : 'while it is watched';
+  test(`a pod that came after the backup goes on when that is restored, ${when}`, async () => {
+    const script = createScript();
+    script.start();
+    await script.run(5000);
+    script.server.create('old', spec());
+    await script.run(10_000);
+    const backup = script.server.snapshot();
+    const young = script.server.create('young', spec())!;
+    await script.run(10_000);
+    if (isRestarted) script.kill();
+    script.server.restore(backup);
+    script.network.break();
+    if (isRestarted) script.start();
+    await script.run(200_000);
+    assert.equal(script.running().length, 2);
+    assert.ok(script.running().includes(young.metadata.uid));
+  });
+}
+
+test('another cluster that answers right after our own ends nothing', async () => {
+  const script = createScript();
+  script.start();
+  script.server.create('web', spec());
+  // The check is some seconds old when the list comes.
+  await script.run(12_000);
+  script.network.break();
+  await script.run(3000);
+  const other = script.newServer(5000);
+  other.compact();
+  other.version += 1;
+  script.network.set('up', other);
+  await script.run(60_000);
+  assert.equal(script.running().length, 1);
+});
+
+test('a pod that has run is not Pending again after a power cut', async () => {
+  const script = createScript();
+  script.start();
+  const init = { name: 'init', image: 'busybox', imagePullPolicy: 'IfNotPresent' };
+  const web = script.server.create('web', spec('1', { initContainers: [init] }))!;
+  const task = { kind: 'task', minRunMs: 100, maxRunMs: 100, exitCodes: [0] } as const;
+  const behaviour = { ...task, ignoresTerm: false, termMs: 1, health: WELL };
+  script.behaviours.set(`${web.metadata.uid}/init`, behaviour);
+  await script.run(30_000);
+  assert.equal(script.statusOf(web).phase, 'Running');
+  script.powerCut();
+  script.start();
+  const phases = new Set<string | undefined>();
+  for (let i = 0; i < 300; i += 1) {
+    await script.run(100);
+    phases.add(script.statusOf(web).phase);
+  }
+  assert.deepEqual([...phases], ['Running']);
+  assert.equal(script.running().length, 1);
+});
+
+test('what somebody else wrote into the status is put right', async () => {
+  const script = createScript();
+  script.start();
+  const web = script.server.create('web', spec())!;
+  await script.run(10_000);
+  const object = script.server.find(web.metadata.uid)!;
+  const conditions = script
+    .statusOf(web)
+    .conditions!.map((one) => (one.type === 'Ready' ? { ...one, status: 'False' } : one));
+  script.server.setStatus(object, { ...object.status, conditions });
+  await script.run(10_000);
+  const ready = script.statusOf(web).conditions!.find(({ type }) => type === 'Ready');
+  assert.equal(ready?.status, 'True');
+});
+
+test('the last status of a pod is not lost on another cluster', async () => {
+  const script = createScript();
+  script.start();
+  const job = script.server.create('job', spec('1', { restartPolicy: 'Never' }))!;
+  await script.run(10_000);
+  script.network.set('up', script.newServer(5000));
+  const [process] = script.world.alive;
+  script.world.end(process!, 0, 'exit');
+  await script.run(60_000);
+  script.network.set('up', script.server);
+  await script.run(120_000);
+  assert.equal(script.statusOf(job).phase, 'Succeeded');
+});
+
+test('a pod that has ended while another cluster answered is deleted in its own', async () => {
+  const script = createScript();
+  script.start();
+  const web = script.server.create('web', spec())!;
+  await script.run(10_000);
+  script.server.remove(script.server.find(web.metadata.uid)!, 5);
+  await script.run(100);
+  script.network.set('up', script.newServer(5000));
+  await script.run(60_000);
+  assert.ok(script.card.pods.has(web.metadata.uid), 'it is not forgotten');
+  script.network.set('up', script.server);
+  await script.run(120_000);
+  assert.equal(script.server.find(web.metadata.uid), undefined);
+  assert.equal(script.card.pods.size, 0);
+});
+
+test('a pod that ends while its status is on its way is told of before it is deleted', async () => {
+  const script = createScript();
+  script.start();
+  const web = script.server.create('web', spec())!;
+  const { uid } = web.metadata;
+  const how = { kind: 'service', minRunMs: 1, maxRunMs: 1, exitCodes: [0] } as const;
+  script.behaviours.set(`${uid}/a`, { ...how, ignoresTerm: false, termMs: 300, health: WELL });
+  await script.run(10_000);
+  script.server.remove(script.server.find(uid)!, 5);
+  await script.run(60);
+  script.fate.of = 'slow';
+  await script.run(200);
+  script.fate.of = 'well';
+  await script.run(60_000);
+  const phases = script.gone.map(({ status }) => String(status['phase']));
+  assert.match(phases.join(), /^(Failed|Succeeded)$/);
+});
+
+test('a mirror pod is deleted in its own cluster, whatever another one says', async () => {
+  const script = createScript();
+  script.start();
+  const pod = aPod({ containers: [aContainer({ name: 'a' })] }, { name: 'edge', uid: 'static' });
+  script.node().desired.setManifests([pod]);
+  await script.run(10_000);
+  script.network.set('up', script.newServer(5000));
+  script.node().desired.setManifests([]);
+  await script.run(60_000);
+  script.network.set('up', script.server);
+  await script.run(400_000);
+  assert.equal(script.server.objects.size, 0);
+});
