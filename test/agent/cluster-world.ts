@@ -93,7 +93,10 @@ export async function createWorld() {
   return world;
 }
 
-function merged(stored: Stored, change: Json & { metadata: Json; status?: Json }): Json {
+function merged(
+  stored: Stored,
+  change: Json & { metadata: Json; status?: Json; spec?: Json },
+): Json {
   const before = stored['status'] as (Json & { conditions?: Json[] }) | undefined;
   const status: Json = { ...before, ...change.status };
   const changes = (change.status?.['conditions'] ?? []) as Json[];
@@ -101,7 +104,8 @@ function merged(stored: Stored, change: Json & { metadata: Json; status?: Json }
     ...condition,
     ...changes.find(({ type }) => type === condition['type']),
   }));
-  return { metadata: { ...stored.metadata, ...change.metadata }, status };
+  const spec = change.spec && { spec: { ...(stored['spec'] as Json), ...change.spec } };
+  return { metadata: { ...stored.metadata, ...change.metadata }, status, ...spec };
 }
 
 function watch({ response }: Call): void {
