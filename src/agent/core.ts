@@ -9,7 +9,7 @@ import { open as openRuntime } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
 import { NO_OBJECTS } from '../kube/objects.ts';
 import { hostIPs } from '../linux/addresses.ts';
-import { nodeAddresses } from '../linux/machine.ts';
+import { addressesNow } from '../linux/machine.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
 import type { Store } from '../store/store.ts';
 import { createClusterObjects, type ClusterObjects } from './cluster-objects.ts';
@@ -134,7 +134,7 @@ export function createCore(
       // Before their status is taken: who starts again has not failed.
       offline.attend(workers);
       const onHost = workers.some(({ want }) => want.pod.spec.hostNetwork);
-      const address = onHost ? addressesOf(options)[0] : undefined;
+      const address = onHost ? addressesNow(options.nodeIPs)[0] : undefined;
       // Now, and not when somebody asks: conditions bear the time at which they changed.
       for (const worker of workers) bringUpToDate(worker, clock.now(), address);
       statuses.changed(workers);
@@ -153,7 +153,7 @@ export function createCore(
   const statuses = new PodStatuses({
     ...{ clock, log },
     random: systemRandom(),
-    hostIPs: () => addressesOf(options),
+    hostIPs: () => addressesNow(options.nodeIPs),
     uidOf: (worker) => objectUidOf(worker, mirrors),
     onDeleted: (uid) => desired.forgetApiPod(uid),
   });
@@ -183,16 +183,6 @@ function clusterObjectsOf(
 ): ClusterObjects | undefined {
   if (cluster === undefined) return undefined;
   return createClusterObjects({ clock, log, store, random: systemRandom(), onChange });
-}
-
-/** Those that the Node tells of; none while the machine has none. */
-function addressesOf({ nodeIPs }: AgentOptions): readonly string[] {
-  try {
-    return nodeAddresses(nodeIPs);
-  } catch (error) {
-    if (error instanceof Failure) return [];
-    throw error;
-  }
 }
 
 /** What a node has for its pods that no API server stands behind. */

@@ -8,13 +8,12 @@
  */
 import { readCredential } from '../apiserver/kubeconfig.ts';
 import { abortable } from '../base/abortable.ts';
-import { Failure, faultOf, type Fault } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
 import { writtenConfig } from '../kube/config-settings.ts';
 import { KUBELET_FIELDS } from '../kube/kubelet-config.ts';
 import { KUBELET_CONFIG } from '../kube/kubelet-settings.ts';
 import { hostIPs } from '../linux/addresses.ts';
-import { nodeAddresses } from '../linux/machine.ts';
+import { addressesNow } from '../linux/machine.ts';
 import type { Finding } from '../server/api.ts';
 import { serveHealthz } from '../server/health.ts';
 import { serveKubelet, type KubeletOptions } from '../server/kubelet.ts';
@@ -148,7 +147,7 @@ function serverOptions(
   return {
     ...{ nodeName, clock, log, random: systemRandom(), reviewAccess },
     ...{ address: kubelet.address, port: kubelet.port },
-    nodeAddresses: () => addressesOf(options),
+    nodeAddresses: () => addressesNow(options.nodeIPs),
     minVersion: kubelet.tlsMinVersion === 'VersionTLS13' ? 'TLSv1.3' : 'TLSv1.2',
     debugging: kubelet.enableDebuggingHandlers,
     reviewToken: authentication.webhook.enabled
@@ -183,7 +182,7 @@ function certificatesOf(options: AgentOptions): Certificates {
   return {
     serving: servingOf(options),
     clientCA: clientCAFile === '' ? undefined : textOf(clientCAFile, 'the client CA'),
-    addresses: addressesOf(options),
+    addresses: addressesNow(options.nodeIPs),
   };
 }
 
@@ -205,14 +204,4 @@ function servingOf({ kubelet, cluster }: AgentOptions): KeyPair | undefined {
 
 function textOf(path: string, what: string): string {
   return readCredential(path, what).toString('utf8');
-}
-
-function addressesOf({ nodeIPs }: AgentOptions): readonly string[] {
-  try {
-    return nodeAddresses(nodeIPs);
-  } catch (error) {
-    // Before there is a network there are none; the next look finds them.
-    if (error instanceof Failure) return [];
-    throw error;
-  }
 }

@@ -102,6 +102,16 @@ export function nodeAddresses(wanted: readonly string[]): readonly string[] {
   return [found.address];
 }
 
+/** The same, and none instead of a failure: before there is a network there are none. */
+export function addressesNow(wanted: readonly string[]): readonly string[] {
+  try {
+    return nodeAddresses(wanted);
+  } catch (error) {
+    if (error instanceof Failure) return [];
+    throw error;
+  }
+}
+
 const LINK_LOCAL = /^(169\.254\.|fe[89ab])/i;
 
 /** The interface of the default route with the least metric, in the text of `/proc/net/route`. */

@@ -3,59 +3,40 @@
  * API server's end, and asks for nothing that it may not have.
  */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { ControlPlane } from '../../scripts/lib/control-plane.ts';
+import type { VirtualNode } from '../../scripts/lib/virtual-node.ts';
 import {
-  attach as attachPlane,
-  list as listPlanes,
-  up as upPlane,
-  type ControlPlane,
-} from '../../scripts/lib/control-plane.ts';
-import { joinLimpet } from '../../scripts/lib/join-limpet.ts';
-import { attach, list, up, type VirtualNode } from '../../scripts/lib/virtual-node.ts';
+  BUILD_TIMEOUT_MS,
+  TIMEOUT_MS,
+  bringDown,
+  bringUp,
+  joinLimpet,
+  note,
+  requestsOf,
+  type Cluster,
+} from './cluster.ts';
 
-const NAME = `limpet-${process.pid}`;
-/** The programs may have to be built. */
-const BUILD_TIMEOUT_MS = 3_600_000;
-const TIMEOUT_MS = 600_000;
+const NAME = `node-${process.pid}`;
 
-const began = performance.now();
+let cluster: Cluster;
 let plane: ControlPlane;
 let node: VirtualNode;
 
-function note(line: string): void {
-  const seconds = ((performance.now() - began) / 1000).toFixed(1).padStart(6);
-  process.stdout.write(`# control-plane ${seconds} s  ${line}\n`);
-}
-
-async function kubectl(...args: readonly string[]): Promise<string> {
-  return (await plane.kubectl(args, { timeoutMs: TIMEOUT_MS })).stdout;
-}
+const kubectl = async (...args: readonly string[]) => await cluster.kubectl(...args);
 
 before(
   async () => {
-    plane = await upPlane(NAME, note);
-    node = await up({
-      name: NAME,
-      containerd: '2',
-      forwards: [{ host: 0, guest: 10250 }],
-      say: note,
-    });
+    cluster = await bringUp(NAME);
+    ({ plane, node } = cluster);
   },
   { timeout: BUILD_TIMEOUT_MS },
 );
-
-after(async () => {
-  if ((await list()).includes(NAME)) await (await attach(NAME)).down();
-  if ((await listPlanes()).includes(NAME)) await (await attachPlane(NAME)).down();
-});
+after(() => bringDown(NAME));
 
 test('a token makes a Ready node', { timeout: TIMEOUT_MS }, async () => {
-  await joinLimpet(node, plane);
-  await kubectl('wait', '--for=create', '--timeout=300s', `node/${NAME}`);
-  await kubectl('wait', '--for=condition=Ready', '--timeout=300s', `node/${NAME}`);
-  note('the node is Ready');
+  await joinLimpet(cluster, NAME);
   const address = 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}';
   assert.equal(await kubectl('get', 'node', NAME, '-o', address), node.address);
   const version = 'jsonpath={.status.nodeInfo.kubeletVersion}';
@@ -89,10 +70,7 @@ test('a deleted node comes back', { timeout: TIMEOUT_MS }, async () => {
 });
 
 test('nothing that it asked for was denied', async () => {
-  const lines = (await readFile(plane.auditLog, 'utf8')).split('\n').filter(Boolean);
-  const own = lines
-    .map((line) => JSON.parse(line) as { userAgent?: string; responseStatus?: { code?: number } })
-    .filter(({ userAgent }) => userAgent?.startsWith('limpet/'));
+  const own = await requestsOf(cluster);
   note(`${own.length} requests`);
   assert.ok(own.length > 5);
   const denied = own.filter(({ responseStatus }) => [401, 403].includes(responseStatus?.code ?? 0));
