@@ -64,6 +64,8 @@ const SETTLE_MS = 100;
 export class PodStatuses {
   readonly #options: PodStatusesOptions;
   readonly #entries = new Map<string, Entry>();
+  /** Pods that our cluster has said it does not have, until it is heard of them. */
+  readonly #absent = new Set<string>();
   readonly #poke: ReturnType<typeof createPoke>;
   /** In a row, of the server as a whole. */
   #failures = 0;
@@ -79,6 +81,7 @@ export class PodStatuses {
    */
   heard(worker: Worker, status: unknown): void {
     if (this.#options.uidOf(worker) === undefined) return;
+    this.#absent.delete(worker.uid);
     this.#entryOf(worker).heard = { status };
     this.changed([worker]);
   }
@@ -87,6 +90,7 @@ export class PodStatuses {
   changed(workers: readonly Worker[]): void {
     for (const worker of workers) {
       if (worker.status === undefined || this.#options.uidOf(worker) === undefined) continue;
+      if (this.#absent.has(worker.uid)) continue;
       this.#entryOf(worker).isDue = true;
       this.#poke.poke();
     }
@@ -103,6 +107,7 @@ export class PodStatuses {
   /** There is no object any more. */
   forget(uid: string): void {
     this.#entries.delete(uid);
+    this.#absent.delete(uid);
   }
 
   /** The object of a pod is another one now: all has to be told to it. */
@@ -182,7 +187,10 @@ export class PodStatuses {
         await session.confirm();
         if (entry.isOver) this.#gone(entry, this.#options.onDeleted);
         // The watch of the pods tells the rest.
-        else this.forget(entry.worker.uid);
+        else {
+          this.forget(entry.worker.uid);
+          this.#absent.add(entry.worker.uid);
+        }
       });
     } catch (error) {
       if (signal.aborted || !(error instanceof Failure)) throw error;

@@ -189,3 +189,22 @@ test('a mirror pod is deleted in its own cluster, whatever another one says', as
   await script.run(400_000);
   assert.equal(script.server.objects.size, 0);
 });
+
+test('a pod that its restored cluster has forgotten is not told of at each change', async () => {
+  const script = createScript();
+  script.start();
+  await script.run(5000);
+  const backup = script.server.snapshot();
+  script.server.create('young', spec());
+  await script.run(10_000);
+  script.server.restore(backup);
+  script.network.break();
+  await script.run(200_000);
+  const before = script.requests.length;
+  for (let i = 0; i < 5; i += 1) {
+    for (const process of [...script.world.alive]) script.world.end(process, 1, 'exit');
+    await script.run(60_000);
+  }
+  const told = script.requests.slice(before).filter((one) => one.startsWith('PATCH'));
+  assert.ok(told.length <= 1, `${told.length} times`);
+});

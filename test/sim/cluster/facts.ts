@@ -18,6 +18,8 @@ export type Fact = {
   /** Its object has been gone from its cluster at some time. */
   wasGone: boolean;
   hasRun: boolean;
+  /** Its cluster was told of its end, and may have forgotten that with a restore. */
+  wasTold: boolean;
   /** Its image was changed since this. */
   changedMs: number;
 };
@@ -44,7 +46,14 @@ export class Facts {
       if (other.name === fact.name && other.namespace === fact.namespace) other.mayEnd = true;
     }
     this.all.set(fact.uid, {
-      ...{ mayEnd: false, mustEndMs: undefined, wasGone: false, hasRun: false, changedMs: -1 },
+      ...{
+        mayEnd: false,
+        mustEndMs: undefined,
+        wasGone: false,
+        hasRun: false,
+        wasTold: false,
+        changedMs: -1,
+      },
       ...fact,
     });
   }

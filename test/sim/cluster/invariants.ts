@@ -149,6 +149,8 @@ export class Invariants {
     const { facts } = this.#ports;
     const { uid, annotations, generation } = object.metadata;
     const of = annotations?.[MIRROR] ?? uid;
+    const told = facts.all.get(of);
+    if (told !== undefined && RANK[status.phase] === 2) told.wasTold = true;
     // What was gone and came back with a backup begins anew.
     const isBack = facts.all.get(of)?.wasGone === true;
     const before = isBack ? {} : (object.status as Partial<typeof status>);
@@ -193,6 +195,8 @@ export class Invariants {
     if (deletionTimestamp === undefined && !this.#ports.facts.isRestored) {
       throw new Violation('I-10', uid, 'DELETE of what nobody deleted');
     }
+    const fact = this.#ports.facts.all.get(uid);
+    if (fact?.wasTold && this.#ports.facts.isRestored) return;
     const status = object.status as Partial<PodStatus>;
     const runs = ({ state }: ContainerStatus) => state.running !== undefined;
     if (RANK[status.phase ?? ''] !== 2 || (status.containerStatuses ?? []).some(runs)) {
