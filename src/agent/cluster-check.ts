@@ -72,6 +72,11 @@ export type ClusterCheck = {
    * listed next was restored from a backup. Throws as `Store.setMeta`.
    */
   readonly reached: (resourceVersion: string) => void;
+  /**
+   * The version of our lease. @returns whether the cluster was restored from a backup: only then does
+   * an object of ours come back older than it was
+   */
+  readonly leased: (resourceVersion: string) => boolean;
   /** Whether it is our cluster that answers now, asked anew. Throws as `verify`. */
   readonly confirm: () => Promise<void>;
 };
@@ -104,6 +109,12 @@ export function createClusterCheck(options: ClusterCheckOptions): ClusterCheck {
     latest = identity;
     if (isOld || !isSameButAge(identity, storedCluster(store))) save(identity);
   };
+  let leaseVersion: string | undefined;
+  const restored = (reason: string) => {
+    log.warn('nothing is deleted because of what the cluster has forgotten', { reason });
+    store.setMeta(RESTORED_KEY, reason);
+    storedMonoMs = Number.NEGATIVE_INFINITY;
+  };
   const compare = (now: ClusterIdentity): void => {
     const stored = latest ?? storedCluster(store);
     if (stored === undefined) {
@@ -114,9 +125,7 @@ export function createClusterCheck(options: ClusterCheckOptions): ClusterCheck {
     }
     const { verdict, reason } = compareClusters(stored, now);
     if (verdict === 'restored') {
-      log.warn('nothing is deleted because of what the cluster has forgotten', { reason });
-      store.setMeta(RESTORED_KEY, reason);
-      storedMonoMs = Number.NEGATIVE_INFINITY;
+      restored(reason);
     } else if (verdict !== 'same') {
       seen = undefined;
       const text = `what answers at ${credentials.server.origin} is not taken for our cluster: ${reason}`;
@@ -140,6 +149,13 @@ export function createClusterCheck(options: ClusterCheckOptions): ClusterCheck {
       if (identity === undefined) return;
       latest = { ...identity, resourceVersion: later(identity.resourceVersion, resourceVersion) };
       save(latest);
+    },
+    leased: (resourceVersion) => {
+      const before = leaseVersion;
+      leaseVersion = resourceVersion;
+      if (before === undefined || later(before, resourceVersion) === resourceVersion) return false;
+      restored(`our lease is at version ${resourceVersion}, but was at ${before}`);
+      return true;
     },
     confirm: async () => compare({ ...(await look()), resourceVersion: undefined }),
   };

@@ -69,7 +69,7 @@ export type ClusterParts = {
 export type Session = {
   readonly client: ApiClient;
   readonly credentials: Credentials;
-} & ClusterCheck;
+} & Omit<ClusterCheck, 'leased'>;
 
 export type Cluster = {
   /** Something that the status tells of may have changed. */
@@ -253,6 +253,10 @@ async function follow(
         ...base,
         client: heart,
         nodeUid: () => uid,
+        onVersion: (version) => {
+          // Watches stand at versions that it does not have: all is listed anew.
+          if (check.leased(version)) reload();
+        },
         onLost: () => {
           isLeaseLost = true;
           pokes.node.poke();

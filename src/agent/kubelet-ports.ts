@@ -14,6 +14,7 @@ import { KUBELET_FIELDS } from '../kube/kubelet-config.ts';
 import { KUBELET_CONFIG } from '../kube/kubelet-settings.ts';
 import { hostIPs } from '../linux/addresses.ts';
 import { addressesNow } from '../linux/machine.ts';
+import { faultOf, type Fault } from '../base/failure.ts';
 import type { Finding } from '../server/api.ts';
 import { serveHealthz } from '../server/health.ts';
 import { serveKubelet, type KubeletOptions } from '../server/kubelet.ts';

@@ -21,6 +21,8 @@ export type LeaseOptions = {
   readonly nodeUid: () => string | undefined;
   /** After each try. */
   readonly onResult: (fault: Fault | undefined) => void;
+  /** The version of the lease as the server has it. */
+  readonly onVersion: (resourceVersion: string) => void;
   /** The lease, and so the Node, was deleted under our feet. */
   readonly onLost: () => void;
 };
@@ -50,6 +52,7 @@ export async function keepLease(
     let waitMs = RENEW_MS * (1 + JITTER * random.next());
     try {
       lease = await renew(options, lease, signal);
+      options.onVersion(lease.metadata.resourceVersion);
       failures = 0;
       onResult(undefined);
     } catch (error) {
@@ -89,6 +92,7 @@ async function renew(
   try {
     if (last !== undefined) return await extend(options, last, spec(last), call);
     const stored = await getObject(client, LEASES, key, call);
+    options.onVersion(stored.metadata.resourceVersion);
     const { resourceVersion, ownerReferences: owners } = stored.metadata;
     const ownerReferences = uid === undefined ? owners : [owner];
     const metadata = { ...key, resourceVersion, ...(ownerReferences && { ownerReferences }) };

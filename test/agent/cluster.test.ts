@@ -170,3 +170,16 @@ test('a reboot is told, and our own Node is found again', async (t) => {
   await until(() => second.events.some(({ reason }) => reason === 'Rebooted'), 'told');
   await second.stop();
 });
+
+test('a lease that comes back older than it was tells a restored cluster', async (t) => {
+  await using world = await createWorld();
+  const { peer, objects } = world;
+  const member = startMember(t, peer);
+  await until(() => objects.has(LEASE), 'a lease');
+  const first = structuredClone(objects.get(LEASE)!);
+  const versionOf = () => Number(objects.get(LEASE)!.metadata.resourceVersion);
+  await until(() => versionOf() > Number(first.metadata.resourceVersion), 'renewed', 20_000);
+  objects.set(LEASE, first);
+  await until(() => member.meta.has('cluster.restored'), 'noticed', 20_000);
+  await member.stop();
+});
