@@ -18,7 +18,7 @@ import {
   type Cluster,
 } from './cluster.ts';
 
-const NAME = `node-${process.pid}`;
+const NAME = `member-${process.pid}`;
 
 let cluster: Cluster;
 let plane: ControlPlane;
