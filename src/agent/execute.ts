@@ -166,7 +166,14 @@ function placeOf({ paths }: State, worker: Worker) {
 
 async function pullImage({ state, worker, action, signal }: Run<Of<'PullImage'>>) {
   const { order } = worker.want;
-  const auths = () => authsOf(state, worker, action.image);
+  // Asked for when it is plain that the image has to come from its registry.
+  const auths = () => {
+    const all = authsOf(state, worker, action.image);
+    const message = `Pulling image "${action.image}"`;
+    const object = objectOf(worker.want);
+    state.onEvent({ type: 'Normal', reason: REASON.pulling, message, object });
+    return all;
+  };
   const { images } = state;
   const { image, note } = await images.ensure(action.image, action.policy, order, signal, auths);
   const { id, uid, username } = image;
