@@ -164,6 +164,122 @@ for (const [protocol, on] of [
   });
 }
 
+/** A web server with all that a pod of real use has. */
+function server(app: string): object {
+  const probe = (more: object) => ({
+    httpGet: { path: '/', port: 'http' },
+    periodSeconds: 2,
+    ...more,
+  });
+  return {
+    metadata: { labels: { app } },
+    spec: {
+      terminationGracePeriodSeconds: 5,
+      initContainers: [
+        {
+          ...{ name: 'prepare', image: IMAGE, imagePullPolicy: 'IfNotPresent' },
+          command: ['sh', '-c', 'cp /config/page /www/index.html'],
+          volumeMounts: [
+            { name: 'www', mountPath: '/www' },
+            { name: 'config', mountPath: '/config' },
+          ],
+        },
+      ],
+      containers: [
+        {
+          ...{ name: 'main', image: IMAGE, imagePullPolicy: 'IfNotPresent' },
+          command: ['sh', '-c', 'trap exit TERM; httpd -p 8080 -h /www; sleep 36000 & wait'],
+          ports: [{ name: 'http', containerPort: 8080 }],
+          env: [
+            { name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'shop', key: 'password' } } },
+            { name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+          ],
+          envFrom: [{ configMapRef: { name: 'shop' }, prefix: 'SHOP_' }],
+          resources: { requests: { cpu: '10m', memory: '16Mi' }, limits: { memory: '64Mi' } },
+          startupProbe: probe({ failureThreshold: 30 }),
+          livenessProbe: probe({}),
+          readinessProbe: probe({}),
+          lifecycle: { preStop: { exec: { command: ['sh', '-c', 'sleep 1'] } } },
+          volumeMounts: [{ name: 'www', mountPath: '/www' }],
+        },
+      ],
+      volumes: [
+        { name: 'www', emptyDir: {} },
+        { name: 'config', configMap: { name: 'shop' } },
+      ],
+    },
+  };
+}
+
+function workload(kind: string, name: string, more: object): object {
+  const selector = { matchLabels: { app: name } };
+  return {
+    ...{ apiVersion: 'apps/v1', kind, metadata: { name } },
+    spec: { selector, template: server(name), ...more },
+  };
+}
+
+test('workloads of real use run and roll', { timeout: TIMEOUT_MS }, async () => {
+  const { apply, kubectl, until } = cluster;
+  const once = {
+    restartPolicy: 'Never',
+    containers: [
+      {
+        ...{ name: 'main', image: IMAGE, imagePullPolicy: 'IfNotPresent' },
+        command: ['sh', '-c', 'echo done'],
+      },
+    ],
+  };
+  const job = { template: { spec: once } };
+  await apply(
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'shop' }, data: { page: 'open' } },
+    { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'shop' }, stringData: { password: 'x' } },
+    {
+      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'shop' } },
+      spec: { selector: { app: 'shop' }, ports: [{ port: 80, targetPort: 'http' }] },
+    },
+    workload('Deployment', 'shop', { replicas: 2 }),
+    workload('DaemonSet', 'watch', {}),
+    workload('StatefulSet', 'db', { replicas: 1, serviceName: 'db' }),
+    { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'once' }, spec: job },
+    {
+      ...{ apiVersion: 'batch/v1', kind: 'CronJob', metadata: { name: 'tick' } },
+      spec: { schedule: '* * * * *', jobTemplate: { spec: job } },
+    },
+  );
+  for (const name of ['deployment/shop', 'daemonset/watch', 'statefulset/db']) {
+    await kubectl('rollout', 'status', name, '--timeout=240s');
+  }
+  note('all are rolled out');
+  const page = await kubectl('exec', 'deployment/shop', '--', 'wget', '-qO-', 'localhost:8080');
+  assert.equal(page.trim(), 'open');
+  const script = 'echo $PASSWORD $POD $SHOP_page $SHOP_SERVICE_PORT';
+  const words = (await kubectl('exec', 'db-0', '--', 'sh', '-c', script)).trim();
+  assert.equal(words, 'x db-0 open 80');
+  const endpoints = 'jsonpath={.items[*].endpoints[*].addresses[0]}';
+  await until('both pods are behind the service', async () => {
+    const slices = ['endpointslices', '-l', 'kubernetes.io/service-name=shop'];
+    const found = await kubectl('get', ...slices, '-o', endpoints);
+    return found.split(' ').length === 2 ? true : undefined;
+  });
+  await kubectl('wait', '--for=condition=Complete', 'job/once', '--timeout=120s');
+  await until('the CronJob has made a Job that is done', async () => {
+    const done = 'jsonpath={.status.lastSuccessfulTime}';
+    return (await kubectl('get', 'cronjob', 'tick', '-o', done)) === '' ? undefined : true;
+  });
+  note('Job and CronJob are done');
+  await kubectl('rollout', 'restart', 'deployment/shop');
+  await kubectl('rollout', 'status', 'deployment/shop', '--timeout=240s');
+  const describe = await kubectl('describe', 'pod', 'db-0');
+  for (const word of ['Scheduled', 'Pulled', 'Created', 'Started']) {
+    assert.match(describe, new RegExp(`Normal +${word} `));
+  }
+  await kubectl('delete', 'cronjob,job,deployment,daemonset,statefulset', '--all');
+  await until('none of their pods is left', async () => {
+    return (await kubectl('get', 'pods', '-l', 'app', '-o', 'name')) === '' ? true : undefined;
+  });
+});
+
 test('a deleted pod goes, and nothing that limpet asked for was denied', async () => {
   const { kubectl, node } = cluster;
   await kubectl('delete', 'pod', 'box');
