@@ -17,7 +17,7 @@ import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf, type FailureCode } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
-import { podStatusPatch, saysTheSame } from '../pod/status-report.ts';
+import { podStatusPatch, saysTheSame, withKnownTimes } from '../pod/status-report.ts';
 import type { Session } from './cluster.ts';
 import { createPoke } from './poke.ts';
 import { createSlots } from './slots.ts';
@@ -223,6 +223,9 @@ export class PodStatuses {
   async #tellStatus(client: ApiClient, entry: Entry, signal: AbortSignal): Promise<void> {
     const { hostIPs, uidOf } = this.#options;
     const { worker } = entry;
+    if (entry.told === undefined && entry.heard !== undefined && worker.status !== undefined) {
+      worker.status = withKnownTimes(worker.status, entry.heard.status);
+    }
     const { status } = worker;
     const uid = uidOf(worker);
     if (status === undefined || uid === undefined) {

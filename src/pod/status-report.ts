@@ -48,6 +48,21 @@ function reportedCondition({ reason, message, ...rest }: PodCondition): Json {
   return { ...rest, reason: reason ?? null, message: message ?? null };
 }
 
+/**
+ * The status with the times that the API server has of conditions which have not changed: an agent
+ * that has just started does not know since when they are so.
+ */
+export function withKnownTimes(status: PodStatus, stored: unknown): PodStatus {
+  const known = (stored as { readonly conditions?: unknown } | null | undefined)?.conditions;
+  if (!Array.isArray(known)) return status;
+  const conditions = status.conditions.map((condition) => {
+    const before = (known as Partial<PodCondition>[]).find(({ type }) => type === condition.type);
+    const since = before?.status === condition.status ? before.lastTransitionTime : undefined;
+    return typeof since === 'string' ? { ...condition, lastTransitionTime: since } : condition;
+  });
+  return { ...status, conditions };
+}
+
 /** Whether a status of the API server says already what the patch says. */
 export function saysTheSame(stored: unknown, patch: Json): boolean {
   return covers(stored, patch['status']);
