@@ -198,7 +198,8 @@ export const PLANTED_CLUSTER: readonly PlantedBug[] = [
     client: sending((request) => {
       if (request.method !== 'PATCH') return request;
       const body = bodyOf(request);
-      const status = { ...(body['status'] as Json), observedGeneration: 0 };
+      const told = body['status'] as Json;
+      const status = told['phase'] === 'Pending' ? told : { ...told, observedGeneration: 0 };
       return { ...request, body: JSON.stringify({ ...body, status }) };
     }),
   },
