@@ -246,6 +246,7 @@ async function follow(
     if (fault?.code === 'Unauthenticated') pokes.renewal.poke();
   };
   let isLeaseLost = false;
+  let wasSilent = false;
   const leasing = async () => {
     let wasWell = true;
     await keepLease(
@@ -264,7 +265,10 @@ async function follow(
         onResult: (fault) => {
           heard('lease', fault);
           parts.onLease(fault === undefined);
-          if (fault === undefined && !wasWell) pokes.node.poke();
+          if (fault === undefined && !wasWell) {
+            wasSilent = true;
+            pokes.node.poke();
+          }
           wasWell = fault === undefined;
         },
       },
@@ -283,6 +287,11 @@ async function follow(
         const may = isLeaseLost;
         isLeaseLost = false;
         return may;
+      },
+      wasSilent: () => {
+        const was = wasSilent;
+        wasSilent = false;
+        return was;
       },
       onRegistered: (registered) => {
         uid = registered;

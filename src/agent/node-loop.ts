@@ -50,6 +50,8 @@ export type NodeLoopOptions = {
   readonly onRegistered: (uid: string) => void;
   /** Whether, since it was asked last, something happened that a deletion of the Node explains. */
   readonly mayBeGone: () => boolean;
+  /** Whether, since it was asked last, we were silent: others have written our status then. */
+  readonly wasSilent: () => boolean;
   readonly onEvent: (type: EventRecord['type'], reason: string, message: string) => void;
   /** After each try, with what is wrong. */
   readonly onResult: (fault: Fault | undefined) => void;
@@ -82,6 +84,8 @@ export async function keepNode(
   while (!signal.aborted) {
     let waitMs: number;
     try {
+      // A node that is not heard is called not ready; only a look at the object shows that.
+      if (options.wasSilent()) registered = undefined;
       if (options.mayBeGone() && registered !== undefined) registered.reportAfterMs = 0;
       registered ??= await register(options, signal);
       await report(options, registered, signal);

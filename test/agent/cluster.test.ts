@@ -183,3 +183,30 @@ test('a lease that comes back older than it was tells a restored cluster', async
   await until(() => member.meta.has('cluster.restored'), 'noticed', 20_000);
   await member.stop();
 });
+
+test('after an outage the node is ready again at once, though others wrote that it is not', async (t) => {
+  await using world = await createWorld();
+  const { peer, objects, put } = world;
+  const member = startMember(t, peer);
+  member.facts.runtime = READY;
+  member.cluster.poke();
+  type Condition = { readonly type: string; readonly status: string };
+  const conditions = () => (objects.get(NODE)!['status'] as { conditions: Condition[] }).conditions;
+  const isReady = () => conditions().find(({ type }) => type === 'Ready')?.status === 'True';
+  await until(() => objects.has(LEASE) && isReady(), 'ready');
+  let refused = 0;
+  world.before = ({ request, response }) => {
+    if (!request.url!.includes('/leases/')) return false;
+    refused += 1;
+    refuse(response, 503, 'ServiceUnavailable', 'not now');
+    return true;
+  };
+  await until(() => refused > 0, 'an outage', 20_000);
+  // As the node lifecycle controller does.
+  const unknown = conditions().map((condition) => ({ ...condition, status: 'Unknown' }));
+  const node = objects.get(NODE)!;
+  put(NODE, { ...node, status: { ...(node['status'] as object), conditions: unknown } });
+  world.before = () => false;
+  await until(isReady, 'ready again', 20_000);
+  await member.stop();
+});
