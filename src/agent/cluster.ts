@@ -245,8 +245,8 @@ async function follow(
     state.failed(what, fault);
     if (fault?.code === 'Unauthenticated') pokes.renewal.poke();
   };
-  let isLeaseLost = false;
-  let wasSilent = false;
+  const isLeaseLost = createFlag();
+  const wasSilent = createFlag();
   const leasing = async () => {
     let wasWell = true;
     await keepLease(
@@ -259,14 +259,14 @@ async function follow(
           if (check.leased(version)) reload();
         },
         onLost: () => {
-          isLeaseLost = true;
+          isLeaseLost.raise();
           pokes.node.poke();
         },
         onResult: (fault) => {
           heard('lease', fault);
           parts.onLease(fault === undefined);
           if (fault === undefined && !wasWell) {
-            wasSilent = true;
+            wasSilent.raise();
             pokes.node.poke();
           }
           wasWell = fault === undefined;
@@ -283,16 +283,8 @@ async function follow(
       ...{ client, clock, random, log, registration, machine, settings, onEvent },
       facts: parts.facts,
       knownUid: () => uid,
-      mayBeGone: () => {
-        const may = isLeaseLost;
-        isLeaseLost = false;
-        return may;
-      },
-      wasSilent: () => {
-        const was = wasSilent;
-        wasSilent = false;
-        return was;
-      },
+      mayBeGone: isLeaseLost.take,
+      wasSilent: wasSilent.take,
       onRegistered: (registered) => {
         uid = registered;
         state.registered(registered);
@@ -310,6 +302,21 @@ async function follow(
   const session = parts.onSession?.({ client, credentials, ...check }, signal);
   await Promise.all([node, session, ...renewals(context, client, reload, signal)]);
   await leased;
+}
+
+/** Raised by one loop, and lowered by the other when it asks. */
+function createFlag(): { raise(): void; take(): boolean } {
+  let isRaised = false;
+  return {
+    raise: () => {
+      isRaised = true;
+    },
+    take: () => {
+      const was = isRaised;
+      isRaised = false;
+      return was;
+    },
+  };
 }
 
 function renewals(
