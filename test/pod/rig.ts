@@ -19,6 +19,7 @@ import { plan } from '../../src/pod/plan.ts';
 import { reduce } from '../../src/pod/reduce.ts';
 import type { Behaviour } from '../sim/pods.ts';
 import { WELL } from '../sim/pods.ts';
+import { perform } from '../sim/perform.ts';
 import type { Process } from '../sim/process.ts';
 import type { Entry } from '../sim/queue.ts';
 import { callOff, Queue } from '../sim/queue.ts';
@@ -299,29 +300,7 @@ export class Rig {
   }
 
   #happen(action: Action): ActionResult {
-    const { world } = this;
-    const { uid } = this.want.pod.metadata;
-    switch (action.type) {
-      case 'PullImage':
-        return world.pullImage(action.image, action.policy);
-      case 'RunPodSandbox':
-        return world.runPodSandbox(uid, action.attempt);
-      case 'StopPodSandbox':
-        return world.stopPodSandbox(action.id);
-      case 'RemovePodSandbox':
-        return world.removePodSandbox(action.id);
-      case 'CreateContainer': {
-        const { name, attempt, sandboxId, imageRef } = action;
-        const image = imageRef.replace('sha256:', '');
-        return world.createContainer(uid, name, attempt, sandboxId, image);
-      }
-      case 'StartContainer':
-        return world.startContainer(action.id, false);
-      case 'RemoveContainer':
-        return world.removeContainer(action.id);
-      default:
-        return { ok: true };
-    }
+    return perform(this.world, this.want.pod.metadata.uid, action, false);
   }
 
   // ---- words ----

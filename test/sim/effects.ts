@@ -8,6 +8,7 @@ import { between, chance } from './choose.ts';
 import { describeAction } from './describe.ts';
 import type { Entry } from './queue.ts';
 import { callOff } from './queue.ts';
+import { perform } from './perform.ts';
 import type { Stopping, World } from './world.ts';
 import { failed } from './world.ts';
 
@@ -295,55 +296,22 @@ export class Effects {
     const { world, disk } = this.#ports;
     const { action } = effect;
     if (world.cuts !== effect.cuts) return failed('Unavailable', 'the power was cut');
-    switch (action.type) {
-      case 'SetUpPod':
-        if (disk.isFull) return failed('NoSpace', 'disk full');
-        world.podDirs.add(uid);
-        return { ok: true };
-      case 'TearDownPod':
-        if (action.final) world.podDirs.delete(uid);
-        return { ok: true };
-      case 'SetUpVolume':
-        world.volumes.add(`${uid}/${action.volume.name}`);
-        return { ok: true };
-      case 'TearDownVolume':
-        world.volumes.delete(`${uid}/${action.volume.name}`);
-        return { ok: true };
-      default:
-    }
-    if (!world.isUp || world.epoch !== effect.epoch) {
+    const fills = action.type === 'SetUpPod' || action.type === 'PullImage';
+    const isOfRuntime = !WITHOUT_RUNTIME.has(action.type);
+    if (isOfRuntime && (!world.isUp || world.epoch !== effect.epoch)) {
       return failed('Unavailable', 'the runtime went away');
     }
-    switch (action.type) {
-      case 'PullImage':
-        return disk.isFull ? failed('NoSpace', 'disk full') : pull(world, action);
-      case 'RunPodSandbox':
-        return world.runPodSandbox(uid, action.attempt);
-      case 'StopPodSandbox':
-        return world.stopPodSandbox(action.id);
-      case 'RemovePodSandbox':
-        return world.removePodSandbox(action.id);
-      case 'CreateContainer': {
-        const { name, attempt, sandboxId, imageRef } = action;
-        const image = imageRef.replace('sha256:', '');
-        return world.createContainer(uid, name, attempt, sandboxId, image);
-      }
-      case 'StartContainer':
-        return world.startContainer(action.id, this.#isDead);
-      case 'RemoveContainer':
-        return world.removeContainer(action.id);
-      case 'Look':
-      case 'StopContainer':
-      case 'RunPostStart':
-      case 'RunPreStop':
-        return { ok: true };
-    }
+    if (fills && disk.isFull) return failed('NoSpace', 'disk full');
+    return perform(world, uid, action, this.#isDead);
   }
 }
 
-function pull(world: World, action: Action & { type: 'PullImage' }): ActionResult {
-  return world.pullImage(action.image, action.policy);
-}
+const WITHOUT_RUNTIME: ReadonlySet<Action['type']> = new Set([
+  'SetUpPod',
+  'TearDownPod',
+  'SetUpVolume',
+  'TearDownVolume',
+]);
 
 function effectOf(action: Action, { epoch, cuts }: World): Effect {
   return {

@@ -4,6 +4,7 @@ import type { Random } from '../../../src/base/random.ts';
 import type { Worker } from '../../../src/agent/turns.ts';
 import type { Action, ActionResult, View } from '../../../src/pod/model.ts';
 import { between, chance } from '../choose.ts';
+import { perform } from '../perform.ts';
 import type { World } from '../world.ts';
 import type { Life, Time } from './time.ts';
 
@@ -80,47 +81,9 @@ export function createEffects(ports: EffectsPorts) {
         if (isUnlucky) return fail('bad luck');
         if (action.type === 'StopContainer') return stop(action, signal, end);
         if (action.type === 'Look') onView(uid, look(uid, seq));
-        end(happen(world, uid, action, life.isDead));
+        end(perform(world, uid, action, life.isDead));
       });
     });
   };
   return { execute, lookSeq: () => state.lookSeq };
-}
-
-function happen(world: World, uid: string, action: Action, isLate: boolean): ActionResult {
-  switch (action.type) {
-    case 'SetUpPod':
-      world.podDirs.add(uid);
-      return { ok: true };
-    case 'TearDownPod':
-      if (action.final) world.podDirs.delete(uid);
-      return { ok: true };
-    case 'SetUpVolume':
-      world.volumes.add(`${uid}/${action.volume.name}`);
-      return { ok: true };
-    case 'TearDownVolume':
-      world.volumes.delete(`${uid}/${action.volume.name}`);
-      return { ok: true };
-    case 'PullImage':
-      return world.pullImage(action.image, action.policy);
-    case 'RunPodSandbox':
-      return world.runPodSandbox(uid, action.attempt);
-    case 'StopPodSandbox':
-      return world.stopPodSandbox(action.id);
-    case 'RemovePodSandbox':
-      return world.removePodSandbox(action.id);
-    case 'CreateContainer': {
-      const { name, attempt, sandboxId, imageRef } = action;
-      return world.createContainer(uid, name, attempt, sandboxId, imageRef.replace('sha256:', ''));
-    }
-    case 'StartContainer':
-      return world.startContainer(action.id, isLate);
-    case 'RemoveContainer':
-      return world.removeContainer(action.id);
-    case 'Look':
-    case 'StopContainer':
-    case 'RunPostStart':
-    case 'RunPreStop':
-      return { ok: true };
-  }
 }
