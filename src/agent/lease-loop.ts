@@ -30,6 +30,13 @@ export type LeaseOptions = {
 type Lease = Stored<NonNullable<(typeof LEASES)['of']>>;
 
 const NAMESPACE = 'kube-node-lease';
+const LEASE = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' };
+/**
+ * Makes the server forget who has written which field, and it does not begin anew: nobody asks that
+ * of a lease, and it is half of each answer to a heartbeat.
+ * Source: k8s.io/apimachinery pkg/util/managedfields, isResetManagedFields.
+ */
+const UNTRACKED = [{}];
 const DURATION_SECONDS = 40;
 const RENEW_MS = 10_000;
 const JITTER = 0.04;
@@ -89,26 +96,33 @@ async function renew(
     leaseDurationSeconds: DURATION_SECONDS,
     renewTime: renewTime(before?.spec?.renewTime, clock.now().wallMs),
   });
-  try {
-    if (last !== undefined) return await extend(options, last, spec(last), call);
-    const stored = await getObject(client, LEASES, key, call);
-    options.onVersion(stored.metadata.resourceVersion);
-    const { resourceVersion, ownerReferences: owners } = stored.metadata;
-    const ownerReferences = uid === undefined ? owners : [owner];
-    const metadata = { ...key, resourceVersion, ...(ownerReferences && { ownerReferences }) };
-    const renewed = { ...stored, metadata, spec: { ...stored.spec, ...spec(stored) } };
-    return await updateObject(client, LEASES, key, renewed, call);
-  } catch (error) {
-    if (!(error instanceof Failure && error.code === 'NotFound')) throw error;
-    if (last !== undefined) onLost();
+  if (last !== undefined) {
+    try {
+      return await extend(options, last, spec(last), call);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      onLost();
+    }
   }
-  const lease = {
-    apiVersion: 'coordination.k8s.io/v1',
-    kind: 'Lease',
-    metadata: { ...key, ...(uid !== undefined && { ownerReferences: [owner] }) },
-    spec: spec(undefined),
+  const stored = await getObject(client, LEASES, key, call).catch((error: unknown) => {
+    if (!isNotFound(error)) throw error;
+    const metadata = { ...key, ...(uid !== undefined && { ownerReferences: [owner] }) };
+    const lease = { ...LEASE, metadata, spec: spec(undefined) };
+    return createObject(client, LEASES, { namespace: NAMESPACE }, lease, call);
+  });
+  options.onVersion(stored.metadata.resourceVersion);
+  const { resourceVersion, ownerReferences: owners } = stored.metadata;
+  const ownerReferences = uid === undefined ? owners : [owner];
+  const metadata = {
+    ...{ ...key, resourceVersion, ...(ownerReferences && { ownerReferences }) },
+    managedFields: UNTRACKED,
   };
-  return await createObject(client, LEASES, { namespace: NAMESPACE }, lease, call);
+  const renewed = { ...stored, metadata, spec: { ...stored.spec, ...spec(stored) } };
+  return await updateObject(client, LEASES, key, renewed, call);
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'NotFound';
 }
 
 /**

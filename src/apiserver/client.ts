@@ -26,7 +26,7 @@ import {
   tooLongFailure,
   type Asked,
 } from './errors.ts';
-import type { HttpAnswer, HttpCall } from './http.ts';
+import { NOT_BEGUN, type HttpAnswer, type HttpCall } from './http.ts';
 
 export type Request = {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -172,7 +172,7 @@ export class ApiClient {
         return await use(exchange);
       } catch (error) {
         // The server closed the idle connection just when we began to use it.
-        if (isFirst && isRepeatable(request) && exchange.wasStale(error)) continue;
+        if (isFirst && exchange.wasStale(error, isRepeatable(request))) continue;
         if (error instanceof Failure && error.code === 'Unauthenticated') {
           this.#credentials.refused();
         }
@@ -286,11 +286,15 @@ class Exchange {
     return Buffer.concat(chunks, bytes);
   }
 
-  /** Whether nothing came of it because the connection had been closed before. */
-  wasStale(error: unknown): boolean {
-    const errno = error instanceof Failure ? errnoOf(error.cause) : undefined;
+  /**
+   * Whether nothing came of it because the connection had been closed before: for sure, or, where
+   * it does not matter, perhaps.
+   */
+  wasStale(error: unknown, isRepeatable: boolean): boolean {
+    const errno = (error instanceof Failure ? errnoOf(error.cause) : undefined) ?? '';
+    if (NOT_BEGUN.has(errno)) return true;
     const isClosed = errno === 'ECONNRESET' || errno === 'EPIPE';
-    return isClosed && this.#call.isReused() && this.#answer === undefined;
+    return isRepeatable && isClosed && this.#call.isReused() && this.#answer === undefined;
   }
 
   #end(failure: Failure): void {

@@ -1,6 +1,6 @@
 /**
- * Connections to the API server over TLS: HTTP/1.1, kept open between requests, and HTTP/2 for what
- * lasts (`sessions.ts`). Counted in bytes as they go over the wire.
+ * Connections to the API server over TLS: one by HTTP/2 (`sessions.ts`), or some by HTTP/1.1, kept
+ * open between requests, where nothing else is spoken. Counted in bytes as they go over the wire.
  */
 import https from 'node:https';
 import net from 'node:net';
@@ -18,7 +18,7 @@ export type Traffic = {
   readonly receivedBytes: number;
 };
 
-/** Requests at the same time; watches come on top. */
+/** Requests at the same time over HTTP/1.1; watches come on top. */
 const MAX_SOCKETS = 4;
 /** The API server closes a connection that was idle for 90 s; we do so first. */
 const IDLE_MS = 60_000;
@@ -46,11 +46,11 @@ export class Connections {
       this.#pool = this.#open(material);
     }
     const { calls, streams, sessions } = this.#pool;
-    if (!isStream) return this.#http1(calls, message);
+    const agent = isStream ? streams : calls;
     return callWhenOpen({
       opened: sessions.take(),
       begin: (session) =>
-        session === undefined ? this.#http1(streams, message) : sessions.begin(session, message),
+        session === undefined ? this.#http1(agent, message) : sessions.begin(session, message),
       giveUp: (error) => sessions.giveUp(error),
       release: (session) => session && sessions.release(session),
     });
@@ -85,9 +85,9 @@ export class Connections {
     const connect = (protocols: readonly string[]) => this.#connect(context, session, protocols);
     const { host } = this.#credentials.server;
     const sessions = new Sessions({ authority: host, idleMs: IDLE_MS, connect });
-    const plain = () => connect(['http/1.1']);
+    const plain = () => sessions.spare() ?? connect(['http/1.1']);
     const calls = agent({ maxSockets: MAX_SOCKETS, maxFreeSockets: MAX_SOCKETS }, plain);
-    const streams = agent({ maxFreeSockets: 1 }, () => sessions.spare() ?? plain());
+    const streams = agent({ maxFreeSockets: 1 }, plain);
     // What is under way ends in its own time; what is idle would never be used again.
     const idle = () => [calls, streams].flatMap((one) => Object.values(one.freeSockets).flat());
     const retire = () => {
@@ -143,15 +143,19 @@ export class Connections {
     });
     socket.once('error', (error) => secure.destroy(error));
     secure.on('session', (ticket) => (session.ticket = ticket));
-    secure.once('error', () => (session.ticket = undefined));
+    secure.on('error', (error) => {
+      session.ticket = undefined;
+      // After an alert it stays open, and an HTTP/2 session on it would never end.
+      secure.destroy(error);
+    });
     return secure;
   }
 }
 
 type Pool = {
   readonly generation: number;
+  /** For servers that speak HTTP/1.1 alone, as are those for `streams`. */
   readonly calls: https.Agent;
-  /** For servers that speak HTTP/1.1 alone. */
   readonly streams: https.Agent;
   readonly sessions: Sessions;
   retire(): void;

@@ -227,7 +227,7 @@ export function connectionFailure(asked: Asked, cause: unknown): ApiFailure {
   if (unreachable !== undefined) {
     return new ApiFailure('Unavailable', `${at}: ${unreachable} (${errno})`, { cause });
   }
-  if (errno.startsWith('HPE_')) {
+  if (errno.startsWith('HPE_') || errno === 'ERR_HTTP2_ERROR') {
     return foreignFailure(asked, `it does not speak HTTP (${errno})`, { cause });
   }
   if (/^ERR_(SSL|TLS)_|^EPROTO$/.test(errno)) {

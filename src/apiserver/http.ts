@@ -46,7 +46,8 @@ export function http1Call(request: ClientRequest): HttpCall {
   };
 }
 
-export function http2Call(stream: http2.ClientHttp2Stream): HttpCall {
+/** Without `isReused`, which the stream does not know. */
+export function http2Call(stream: http2.ClientHttp2Stream): Omit<HttpCall, 'isReused'> {
   stream.on('error', () => undefined);
   return {
     answer: () =>
@@ -56,15 +57,35 @@ export function http2Call(stream: http2.ClientHttp2Stream): HttpCall {
             stream.rstCode === http2.constants.NGHTTP2_NO_ERROR && !stream.aborted;
           resolve({ status, headers, body: stream, isWhole });
         });
-        stream.once('error', reject);
-        stream.once('close', () => reject(new Error('the connection was closed')));
+        stream.once('error', (error) => reject(isRefused(stream) ? refused(error) : error));
+        stream.once('close', () => reject(isRefused(stream) ? refused() : closed()));
       }),
     destroy: (error) => {
       stream.close(http2.constants.NGHTTP2_CANCEL);
       stream.destroy(error);
     },
-    isReused: () => false,
   };
+}
+
+/** Codes of errors of HTTP/2 that say: the server has not begun with the request, nor will it. */
+export const NOT_BEGUN: ReadonlySet<string> = new Set([
+  'NGHTTP2_REFUSED_STREAM',
+  'ERR_HTTP2_GOAWAY_SESSION',
+  'ERR_HTTP2_INVALID_SESSION',
+]);
+
+function isRefused({ rstCode }: http2.ClientHttp2Stream): boolean {
+  return rstCode === http2.constants.NGHTTP2_REFUSED_STREAM;
+}
+
+function refused(cause?: unknown): Error {
+  const error = new Error('the server closes the connection', { cause });
+  return Object.assign(error, { code: 'NGHTTP2_REFUSED_STREAM' });
+}
+
+/** The other side has closed the connection without a word. */
+export function closed(): Error {
+  return Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' });
 }
 
 export type Opening<T> = {

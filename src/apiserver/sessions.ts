@@ -1,7 +1,8 @@
 /**
- * What lasts (watches) shares one connection by HTTP/2: 30 watches take 0.3 MB of memory there and
- * 1.9 MB on connections of their own, and the network is not kept awake by each. A server, or what
- * stands before it, that speaks HTTP/1.1 alone is told at the handshake and has it so.
+ * All requests share one connection by HTTP/2: 30 watches take 0.3 MB of memory there and 1.9 MB on
+ * connections of their own, headers that are repeated take a byte each, and the network is not kept
+ * awake by each. A server, or what stands before it, that speaks HTTP/1.1 alone is told at the
+ * handshake and has it so.
  *
  * A connection on which an answer was waited for in vain gets no new streams: it may be dead without
  * anybody knowing. Those that are on it have deadlines of their own.
@@ -10,7 +11,7 @@ import http2 from 'node:http2';
 import type tls from 'node:tls';
 
 import { Failure } from '../base/failure.ts';
-import { http2Call, type HttpCall, type HttpMessage } from './http.ts';
+import { closed, http2Call, type HttpCall, type HttpMessage } from './http.ts';
 
 export type SessionsOptions = {
   /** Of the server: `host:port` */
@@ -23,6 +24,7 @@ export type SessionsOptions = {
 export type Session = {
   readonly http2: http2.ClientHttp2Session;
   active: number;
+  isUsed: boolean;
   isDoubtful: boolean;
 };
 
@@ -64,16 +66,20 @@ export class Sessions {
     const over = () => this.release(session);
     let stream: http2.ClientHttp2Stream;
     try {
-      stream = session.http2.request({ ':method': method, ':path': path, ...headers });
+      const all = { ':method': method, ':path': path, ...headers };
+      stream = session.http2.request(all, { endStream: body === undefined });
     } catch (error) {
       over();
       throw error;
     }
     stream.once('close', over);
-    stream.end(body);
+    if (body !== undefined) stream.end(body);
     const call = http2Call(stream);
+    const isReused = session.isUsed;
+    session.isUsed = true;
     return {
       ...call,
+      isReused: () => isReused,
       destroy: (error) => {
         if (isDeadline(error)) session.isDoubtful = true;
         call.destroy(error);
@@ -107,7 +113,12 @@ export class Sessions {
 
   #open(): { readonly promise: Promise<Session | undefined>; readonly socket: tls.TLSSocket } {
     const socket = this.#options.connect(['h2', 'http/1.1']);
-    const promise = this.#negotiate(socket).finally(() => (this.#opening = undefined));
+    const promise = this.#negotiate(socket)
+      .catch((error: unknown) => {
+        // A session that ends with its socket does not say why; an alert is the socket's.
+        throw socket.errored ?? error;
+      })
+      .finally(() => (this.#opening = undefined));
     return { promise, socket };
   }
 
@@ -118,12 +129,14 @@ export class Sessions {
       this.#spare = socket;
       return undefined;
     }
+    // A server that refuses our certificate says so when the handshake is over for us.
+    if (socket.destroyed) throw closed();
     const { authority, idleMs } = this.#options;
     const client = http2.connect(`https://${authority}`, {
       createConnection: () => socket,
       settings: { enablePush: false },
     });
-    const session: Session = { http2: client, active: 0, isDoubtful: false };
+    const session: Session = { http2: client, active: 0, isUsed: false, isDoubtful: false };
     client.on('error', () => undefined);
     client.once('close', () => this.#sessions.delete(session));
     client.setTimeout(idleMs);
@@ -151,6 +164,6 @@ function happens(emitter: tls.TLSSocket | http2.ClientHttp2Session, event: strin
   return new Promise((resolve, reject) => {
     emitter.once(event, () => resolve());
     emitter.once('error', reject);
-    emitter.once('close', () => reject(new Error('the connection was closed')));
+    emitter.once('close', () => reject(closed()));
   });
 }

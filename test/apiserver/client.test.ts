@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import tls from 'node:tls';
 
 import { Failure, type FailureCode } from '../../src/base/failure.ts';
 import { LIMITS } from '../../src/base/limits.ts';
@@ -41,6 +43,20 @@ const node = {
   kind: 'Node',
   metadata: { name: 'pi1', uid: 'u1', resourceVersion: '7', managedFields: [{ manager: 'x' }] },
 };
+
+async function listen(server: net.Server) {
+  const sockets = new Set<net.Socket>();
+  server.on('connection', (socket: net.Socket) => sockets.add(socket));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as net.AddressInfo;
+  return {
+    url: `https://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      sockets.forEach((socket) => socket.destroy());
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
 
 const fails = (code: FailureCode, text: RegExp) => (error: unknown) => {
   assert.ok(error instanceof Failure, String(error));
@@ -226,23 +242,33 @@ test('what is no answer of an API server', async () => {
       'Unavailable',
       /no JSON object/,
     ],
-    [({ request }) => request.socket.end('SSH-2.0-x\r\n\r\n'), 'Unavailable', /not speak HTTP/],
-    [({ request }) => request.socket.end(), 'Unavailable', /was reset \(ECONNRESET\)/],
+    [() => peer.drop(), 'Unavailable', /was reset \(ECONNRESET\)/],
   ];
   for (const [answer, code, text] of answers) {
     peer.answer = answer;
     await assert.rejects(get(client), fails(code, text));
+  }
+  for (const protocol of ['h2', 'http/1.1']) {
+    const { key, certificate: cert } = SERVER;
+    await using server = await listen(
+      tls.createServer({ key, cert, ALPNProtocols: [protocol] }, (socket) => {
+        socket.on('error', () => undefined);
+        socket.end('SSH-2.0-x\r\n\r\n');
+      }),
+    );
+    const other = peer.client({ credentials: plainCredentials(server.url) });
+    await assert.rejects(get(other), fails('Unavailable', /not speak HTTP/), protocol);
   }
 });
 
 test('half an answer', async () => {
   await using peer = await createPeer();
   const client = peer.client();
-  for (const headers of [{ 'content-length': 1000 }, { 'transfer-encoding': 'chunked' }]) {
-    peer.answer = ({ request, response }) => {
+  for (const headers of [{ 'content-length': 1000 }, {}]) {
+    peer.answer = ({ response }) => {
       response.writeHead(200, { 'content-type': 'application/json', ...headers });
       response.write(JSON.stringify(node));
-      setTimeout(() => request.socket.destroy(), 20);
+      setTimeout(() => peer.drop(), 20);
     };
     await assert.rejects(get(client), fails('Unavailable', /broke in the middle of the answer/));
   }
@@ -283,11 +309,16 @@ test('a deadline and a signal end a request wherever it stands', async () => {
   const other = peer.client({ credentials });
   await assert.rejects(get(other, options), fails('DeadlineExceeded', /no answer within/));
   mute.close();
-  peer.answer = () => controller.abort(new Error('enough'));
+  await until(() => peer.sockets.size === 0, 'connections that were waited for in vain are closed');
+  const withdrawn: Call[] = [];
+  peer.answer = (one) => {
+    one.response.on('close', () => withdrawn.push(one));
+    controller.abort(new Error('enough'));
+  };
   await assert.rejects(get(client, { ...options, deadlineMs: 5000 }), fails('Cancelled', /GET/));
   await assert.rejects(get(client, options), fails('Cancelled', /cancelled/));
   assert.equal(getEventListeners(controller.signal, 'abort').length, 0);
-  await until(() => peer.sockets.size === 0, 'all connections of given-up requests are closed');
+  await until(() => withdrawn.length === 1, 'the server knows that nobody waits for it');
 });
 
 test('servers that are not the one of the kubeconfig', async () => {
@@ -358,12 +389,11 @@ test('nobody there, no such name, no TLS', async () => {
     get(peer.client({ credentials: unknown })),
     fails('Unavailable', /nowhere\.invalid.*(no such name|can not be looked up)/),
   );
-  const plain = net.createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
-  await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve));
-  const { port } = plain.address() as net.AddressInfo;
-  const credentials = plainCredentials(`https://127.0.0.1:${port}`);
+  await using plain = await listen(
+    net.createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')),
+  );
+  const credentials = plainCredentials(plain.url);
   await assert.rejects(get(peer.client({ credentials })), fails('Unavailable', /not speak TLS/));
-  plain.close();
 });
 
 test('a connection that the server has closed while it was idle is not a failure', async () => {
@@ -372,18 +402,17 @@ test('a connection that the server has closed while it was idle is not a failure
   peer.answer = ({ response }) => json(response, node);
   await get(client);
   // The server closes it as the request is on its way.
-  peer.answer = ({ request, response }) =>
-    peer.accepted === 1 ? request.socket.destroy() : json(response, node);
+  peer.answer = ({ response }) => (peer.accepted === 1 ? peer.drop() : json(response, node));
   assert.equal((await get(client)).metadata.uid, 'u1');
   assert.equal(peer.accepted, 2);
   // What may have happened is not done twice.
-  peer.answer = ({ request }) => request.socket.destroy();
+  peer.answer = () => peer.drop();
   const created = createObject(client, PODS, { namespace: 'x' }, {}, call);
   await assert.rejects(created, fails('Unavailable', /POST .*was reset/));
   const add = [{ op: 'add', path: '/metadata/finalizers/-', value: 'x' }];
   peer.answer = ({ response }) => json(response, node);
   await get(client);
-  peer.answer = ({ request }) => request.socket.destroy();
+  peer.answer = () => peer.drop();
   await assert.rejects(patchObject(client, NODES, { name: 'pi1' }, 'json', add, call), /PATCH/);
   const once = peer.calls.filter(({ request }) => /POST|PATCH/.test(request.method ?? ''));
   assert.equal(once.length, 2);
@@ -404,17 +433,33 @@ test('another certificate gets another connection', async () => {
   await until(() => peer.sockets.size === 1, 'the old connection is closed');
 });
 
-test('requests at the same time share few connections; a second client has its own', async () => {
+test('a request that the server has refused before it began is asked again, whatever it is', async () => {
   await using peer = await createPeer();
   const client = peer.client();
-  peer.answer = async ({ response }) => {
-    await pause(5);
-    json(response, node);
+  let refusals = 0;
+  peer.answer = ({ response }) => {
+    if (refusals++ > 0) return json(response, node);
+    const { stream } = response as unknown as http2.Http2ServerResponse;
+    stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
   };
-  await Promise.all(Array.from({ length: 40 }, () => get(client)));
-  assert.equal(peer.accepted, 4);
-  await get(peer.client());
-  assert.equal(peer.accepted, 5);
+  await createObject(client, PODS, { namespace: 'x' }, {}, call);
+  assert.equal(refusals, 2);
+});
+
+test('requests at the same time share a connection; a second client has its own', async () => {
+  for (const onlyHttp1 of [false, true]) {
+    await using peer = await createPeer(SERVER, { onlyHttp1 });
+    const client = peer.client();
+    peer.answer = async ({ response }) => {
+      await pause(5);
+      json(response, node);
+    };
+    await Promise.all(Array.from({ length: 40 }, () => get(client)));
+    const few = onlyHttp1 ? 4 : 1;
+    assert.equal(peer.accepted, few);
+    await get(peer.client());
+    assert.equal(peer.accepted, few + 1);
+  }
 });
 
 test('what goes over the wire is counted, TLS included', async () => {

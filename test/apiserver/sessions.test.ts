@@ -1,4 +1,4 @@
-/** What lasts shares one connection where the server speaks HTTP/2, and works where it does not. */
+/** All shares one connection where the server speaks HTTP/2, and works where it does not. */
 import assert from 'node:assert/strict';
 import net, { type AddressInfo } from 'node:net';
 import { test } from 'node:test';
@@ -42,7 +42,7 @@ function openAll(peer: Peer): void {
 
 const opened = (watches: readonly Watch[]) => watches.every(({ heard }) => heard.length > 1);
 
-test('thirty watches take one connection, and what is asked beside them another', async () => {
+test('thirty watches and what is asked beside them take one connection', async () => {
   await using peer = await createPeer();
   openAll(peer);
   const client = peer.client();
@@ -54,8 +54,8 @@ test('thirty watches take one connection, and what is asked beside them another'
   assert.equal(peer.calls[0]?.user, 'system:node:pi1');
   peer.answer = ({ response, request }) => json(response, { kind: request.httpVersion });
   const answer = await client.json({ method: 'GET', path: '/x' }, call(10_000));
-  assert.equal(answer['kind'], '1.1');
-  assert.equal(peer.accepted, 2);
+  assert.equal(answer['kind'], '2.0');
+  assert.equal(peer.accepted, 1);
   watches.forEach(({ abort }) => abort());
   const ends = await Promise.all(watches.map(({ ended }) => ended));
   assert.ok(ends.every((end) => end?.code === 'Cancelled'));
