@@ -10,7 +10,7 @@ const root = dirname(import.meta.dirname);
 /** The rooms of src from the bottom up. Each may import itself and what its list names. */
 const PURE = ['kube', 'pod', 'node'];
 const DRIVERS = ['linux', 'store', 'cri', 'cgroup', 'apiserver'];
-const FEATURES = ['source', 'volume', 'probe', 'server', 'doctor'];
+const FEATURES = ['source', 'volume', 'probe', 'hardware', 'server', 'doctor'];
 const ROOMS = ['base', ...PURE, ...DRIVERS, ...FEATURES, 'agent', 'command'];
 const MAY_IMPORT = {
   base: [],
