@@ -57,7 +57,9 @@ export const wear: HardwareSource = {
   judge(history) {
     const sample = history.samples.at(-1);
     const known = [USED, RESERVE, WRITTEN].flatMap((name) => figuresOf(history, name));
-    const told = [...new Set(known.map(({ of = '' }) => of))].toSorted();
+    // A disk of a virtual machine does not wear.
+    const real = known.map(({ of = '' }) => of).filter((disk) => !disk.startsWith('vd'));
+    const told = [...new Set(real)].toSorted();
     if (told.length === 0) return withoutValue(history, TYPE);
     const all = told.map((disk) => judgeDisk(disk, (name) => figureOf(sample, name, disk)));
     const worst = all.find(({ status }) => status === 'True');

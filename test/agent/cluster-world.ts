@@ -207,6 +207,7 @@ export function startMember(
     storageBytes: 2 ** 30,
     runtime: { connected: false, version: undefined, status: undefined, message: 'not yet' },
     storeProblem: undefined,
+    board: [],
     images: [],
   };
   const cluster = createCluster(options, {

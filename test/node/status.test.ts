@@ -28,6 +28,7 @@ const FACTS: NodeFacts = {
     message: undefined,
   },
   storeProblem: undefined,
+  board: [],
   images: Array.from({ length: 60 }, (_, i) => ({
     ...{ id: `i${i}`, size: i, username: '', pinned: false },
     repoTags: ['t1', 't2', 't3'],
