@@ -6,6 +6,7 @@ import type { Verdict } from '../node/board.ts';
 import { draftReading, type Draft } from './draft.ts';
 import type { Files } from './files.ts';
 import {
+  beforeOf,
   figureOf,
   figuresOf,
   wasTrue,
@@ -23,6 +24,7 @@ const STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'd
 const WEAK_DBM = -80;
 const FAIR_DBM = -74;
 const MANY_CHANGES = 6;
+const IFF_UP = 1;
 
 export const link: HardwareSource = {
   name: 'link',
@@ -56,6 +58,8 @@ async function readInterface(draft: Draft, files: Files, name: string): Promise<
   // Some drivers never say.
   const isUp = state === 'up' || state === 'unknown';
   draft.add('link_up', isUp ? 1 : 0, name);
+  const flags = await draft.number(`${path}/flags`, { min: 0, max: 0xffff_ffff, base: 16 });
+  if (flags !== undefined) draft.add('link_enabled', flags & IFF_UP, name);
   const changes = await draft.number(`${path}/carrier_changes`, { min: 0, max: 2 ** 32 - 1 });
   draft.add('link_changes', changes, name);
   if (!isUp) return;
@@ -76,22 +80,44 @@ async function readWireless(draft: Draft, own: readonly string[]): Promise<void>
   }
 }
 
+/**
+ * No link at all, or none any more where there was one. Two looks in a row, since a cable that is
+ * plugged over is no news; an interface that was turned off is not missed.
+ */
 function judgeDown(history: History): Verdict {
   const type = DOWN;
-  const up = figuresOf(history, 'link_up').flatMap(({ value, of = '' }) => (value === 1 ? of : []));
-  if (up.length > 0) {
-    return { type, status: 'False', reason: 'LinkUp', message: `${up.join(', ')} up` };
+  const links = figuresOf(history, 'link_up');
+  const up = links.flatMap(({ value, of = '' }) => (value === 1 ? of : []));
+  const recent = history.samples.slice(-2);
+  const isDown = (of: string) =>
+    recent.length === 2 && recent.every((sample) => figureOf(sample, 'link_up', of) !== 1);
+  const lost = links
+    .map(({ of = '' }) => of)
+    .filter((of) => isDown(of) && wasUp(history, of) && !isTurnedOff(history, of))
+    .toSorted();
+  if (up.length === 0 && links.every(({ of = '' }) => isDown(of))) {
+    const names = links.map(({ of = '' }) => of).join(', ');
+    const message = `no link on ${names}: see to the cable, or to the Wi-Fi`;
+    return { type, status: 'True', reason: 'NoLink', message, subjects: lost };
   }
-  // A cable that is plugged over is no news.
-  const isLong = history.samples
-    .slice(-2)
-    .every(({ figures }) => figures.every((one) => one.name !== 'link_up' || one.value === 0));
-  const names = figuresOf(history, 'link_up').map(({ of = '' }) => of);
-  if (!wasTrue(history, type) && !(isLong && history.samples.length > 1)) {
-    return { type, status: 'False', reason: 'LinkUp', message: `${names.join(', ')} just lost it` };
+  if (lost.length > 0) {
+    const message = `${lost.join(', ')} lost its link: see to the cable, or to the Wi-Fi`;
+    return { type, status: 'True', reason: 'LinkLost', message, subjects: lost };
   }
-  const message = `none of ${names.join(', ')} has a link: see to the cable, or to the Wi-Fi`;
-  return { type, status: 'True', reason: 'NoLink', message };
+  const old = beforeOf(history, type);
+  if (up.length === 0 && old !== undefined) return old;
+  const message = up.length === 0 ? 'not known yet' : `${up.join(', ')} up`;
+  const reason = up.length === 0 ? 'NotKnownYet' : 'LinkUp';
+  return { type, status: up.length === 0 ? 'Unknown' : 'False', reason, message };
+}
+
+function wasUp(history: History, of: string): boolean {
+  const known = beforeOf(history, DOWN)?.subjects?.includes(of) === true;
+  return known || history.samples.some((sample) => figureOf(sample, 'link_up', of) === 1);
+}
+
+function isTurnedOff({ samples }: History, of: string): boolean {
+  return figureOf(samples.at(-1), 'link_enabled', of) === 0;
 }
 
 function judgePoor(history: History): Verdict {
