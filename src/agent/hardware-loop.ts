@@ -139,6 +139,16 @@ async function readSafely(source: HardwareSource, sight: Sight): Promise<Reading
 
 type Kept = { readonly boot: string; readonly conditions: readonly BoardCondition[] };
 
+function areConditions(value: unknown): value is readonly BoardCondition[] {
+  const texts = ['type', 'status', 'reason', 'message', 'since'];
+  return (
+    Array.isArray(value) &&
+    value.every((one: Record<string, unknown> | null) =>
+      texts.every((field) => typeof one?.[field] === 'string'),
+    )
+  );
+}
+
 /** The conditions of this boot, over a restart of the agent. */
 function keptConditions({ clock, log, runDirectory }: HardwareOptions) {
   const path = join(runDirectory, KEPT);
@@ -146,8 +156,10 @@ function keptConditions({ clock, log, runDirectory }: HardwareOptions) {
     load: async (): Promise<readonly BoardCondition[]> => {
       try {
         const text = (await readCapped(path, LIMITS.hardwareFileBytes)).toString('utf8');
-        const kept = JSON.parse(text) as Partial<Kept>;
-        return kept.boot === clock.now().boot ? (kept.conditions ?? []) : [];
+        const kept = JSON.parse(text) as Partial<Kept> | null;
+        return kept?.boot === clock.now().boot && areConditions(kept.conditions)
+          ? kept.conditions
+          : [];
       } catch (error) {
         log.debug('the board starts anew', { reason: faultOf(error).message });
         return [];
