@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { BoardCondition } from '../../src/node/board.ts';
 import { ApiError } from '../../src/server/api.ts';
 import { aReport, aStatus, serveCanned } from '../server/canned.ts';
 import { limpet } from './cli.ts';
@@ -25,9 +26,13 @@ const crashed = aStatus('app', {
   },
 });
 
-const overheated = {
-  ...{ type: 'Overheated', status: 'True', reason: 'TooHot', message: '82.3 °C' },
-} as const;
+const overheated: BoardCondition = {
+  type: 'Overheated',
+  status: 'True',
+  reason: 'TooHot',
+  message: '82.3 °C',
+  since: '2026-11-21T10:00:00Z',
+};
 
 test('status shows the node, its findings, bad manifests and the pods', async () => {
   await using served = await serveCanned({
@@ -44,10 +49,7 @@ test('status shows the node, its findings, bad manifests and the pods', async ()
       board: {
         facts: { model: 'Raspberry Pi 4 Model B Rev 1.5' },
         figures: [{ name: 'temperature_celsius', value: 82.3, of: 'cpu-thermal' }],
-        conditions: [
-          { ...overheated, since: '2026-11-21T10:00:00Z' },
-          { ...overheated, type: 'Throttled', status: 'False', since: '2026-11-21T10:00:00Z' },
-        ],
+        conditions: [overheated, { ...overheated, type: 'Throttled', status: 'False' }],
       },
       findings: [
         { check: 'clock', health: 'ok', message: 'not to be shown' },
