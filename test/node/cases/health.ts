@@ -64,7 +64,7 @@ async function makeFileSystem(board: Board, path: string): Promise<void> {
 async function readOnlyFileSystem(board: Board): Promise<void> {
   await makeFileSystem(board, '/var/health.img');
   await board.sh(
-    'mkdir -p /mnt/health && mount -o loop,errors=remount-ro /var/health.img /mnt/health',
+    'modprobe loop && mkdir -p /mnt/health && mount -o loop,errors=remount-ro /var/health.img /mnt/health',
   );
   const device = (await board.sh('findmnt -no SOURCE /mnt/health')).trim();
   try {
@@ -115,10 +115,9 @@ async function littleRoom(board: Board): Promise<void> {
 async function littleMemory(board: Board): Promise<void> {
   try {
     await board.sh(
-      'mkdir -p /mnt/memory && mount -t tmpfs -o size=100% tmpfs /mnt/memory && ' +
-        "total=$(awk '/MemTotal/ {print $2}' /proc/meminfo); " +
-        "while free=$(awk '/MemAvailable/ {print $2}' /proc/meminfo); " +
-        '[ $((free * 25)) -gt $total ]; do ' +
+      'kib() { sed -n "s/^$1: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo; }; ' +
+        'mkdir -p /mnt/memory && mount -t tmpfs -o size=100% tmpfs /mnt/memory && ' +
+        'while [ $(($(kib MemAvailable) * 25)) -gt $(kib MemTotal) ]; do ' +
         'head -c 4M /dev/zero >> /mnt/memory/fill || break; done',
     );
     await isTold(board, await untilCondition(board, 'MemoryLow', 'True'));
