@@ -236,6 +236,21 @@ test('a mount that was writable turns read-only, and is that until it is writabl
   assert.match(lost?.[0]?.message ?? '', /^\/mnt0 \(\/dev\/sda0\) can't be written/);
 });
 
+test('a kernel that shows a file system writable which an error has stopped', () => {
+  const look = (errors: number): Reading =>
+    reading({
+      figures: [
+        { name: 'file_system_writable', value: 1, of: '/ (/dev/mmcblk0p2)' },
+        { name: 'file_system_stopping_errors', value: errors, of: '/ (/dev/mmcblk0p2)' },
+      ],
+    });
+  // The first errors are from before: they may have been lived with.
+  assert.deepEqual(turnsOf(readOnly, 'StorageReadOnly', [2, 2, 3, 3, 0].map(look)), [
+    ...['False Writable', 'False Writable', 'True TurnedReadOnly', 'True TurnedReadOnly'],
+    'False Writable',
+  ]);
+});
+
 test('memory: on below 5 %, off above 10 %', () => {
   const left = (percent: number) =>
     reading({

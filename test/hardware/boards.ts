@@ -17,7 +17,7 @@ const MEMINFO = (totalKib: number, availableKib: number) =>
 const PRESSURE =
   'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n';
 const MOUNTS = (device: string) =>
-  `21 1 179:2 / / rw,noatime shared:1 - ext4 ${device} rw\n` +
+  `21 1 179:2 / / rw,noatime shared:1 - ext4 ${device} rw,errors=remount-ro\n` +
   '22 21 0:20 / /proc rw - proc proc rw\n' +
   '23 21 7:0 / /snap ro - squashfs /dev/loop0 ro\n';
 
