@@ -1,7 +1,8 @@
 /**
  * What the firmware of a Raspberry Pi says of power and heat: bits that hold now, and the same since
  * they were asked last. Source: Raspberry Pi documentation, `vcgencmd get_throttled`; Linux of
- * Raspberry Pi, drivers/firmware/raspberrypi.c (hexadecimal, without 0x).
+ * Raspberry Pi, drivers/firmware/raspberrypi.c (hexadecimal, without 0x). Newer ones of its
+ * kernels call the file deprecated, once a boot in dmesg, but nothing else there tells of throttling.
  */
 import type { Draft } from './draft.ts';
 import type { Files } from './files.ts';
