@@ -48,7 +48,8 @@ type Mirror = {
 
 const DEADLINE_MS = 30_000;
 const MIN_BACKOFF_MS = 1000;
-const MAX_BACKOFF_MS = 5 * 60_000;
+/** As that of a watch: after an outage all has to be right within a minute. */
+const MAX_BACKOFF_MS = 30_000;
 /** Who knows of a change pokes. */
 const IDLE_MS = 3_600_000;
 export class MirrorPods {
@@ -140,7 +141,6 @@ export class MirrorPods {
     nodeUid: string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
-    if (nodeUid === undefined) return;
     const call = { signal, deadlineMs: DEADLINE_MS };
     const own = new Map<string, Worker>();
     for (const worker of this.#options.workers()) {
@@ -168,6 +168,7 @@ export class MirrorPods {
     }
     for (const [key, worker] of own) {
       if (this.#mirrors.has(key)) continue;
+      if (nodeUid === undefined) throw new Failure('Unavailable', 'our Node is not known yet');
       const mirror = mirrorOf(worker, this.#options.nodeName, nodeUid);
       const { namespace } = worker.want.pod.metadata;
       await attempt(() =>

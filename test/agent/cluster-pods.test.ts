@@ -208,3 +208,37 @@ test('a pod that its restored cluster has forgotten is not told of at each chang
   const told = script.requests.slice(before).filter((one) => one.startsWith('PATCH'));
   assert.ok(told.length <= 1, `${told.length} times`);
 });
+
+for (const fate of ['500', '403', 'reset', 'portal'] as const) {
+  test(`all is right a minute after an outage, whenever that ends: ${fate}`, async () => {
+    for (let longerMs = 0; longerMs < 600_000; longerMs += 25_000) {
+      const script = createScript();
+      script.start();
+      const job = script.server.create('job', spec('1', { restartPolicy: 'Never' }))!;
+      const web = script.server.create('web', spec())!;
+      await script.run(10_000);
+      script.fate.of = fate;
+      script.network.break();
+      await script.run(1000);
+      script.world.end(
+        [...script.world.alive].find(({ uid }) => uid === job.metadata.uid)!,
+        0,
+        'exit',
+      );
+      script.server.remove(script.server.find(web.metadata.uid)!, 5);
+      const pod = aPod(
+        { containers: [aContainer({ name: 'a' })] },
+        { name: 'edge', uid: 'static' },
+      );
+      script.node().desired.setManifests([pod]);
+      await script.run(600_000 + longerMs);
+      script.fate.of = 'well';
+      await script.run(60_000);
+      const mirror = script.server.objects.get('default/edge');
+      assert.ok(mirror, `no mirror pod, ${longerMs}`);
+      assert.equal(script.statusOf(mirror).phase, 'Running', `${longerMs}`);
+      assert.equal(script.statusOf(job).phase, 'Succeeded', `${longerMs}`);
+      assert.equal(script.server.find(web.metadata.uid), undefined, `${longerMs}`);
+    }
+  });
+}
