@@ -98,6 +98,24 @@ for (const isRestarted of [false, true]) {
   });
 }
 
+test('a pod that is refused is refused also when the agent died before it had noted that', async () => {
+  const script = createScript();
+  script.start();
+  await script.run(5000);
+  const odd = script.server.create('odd', spec('100m', { hostPID: 'no boolean' }))!;
+  const { uid } = odd.metadata;
+  while (!script.card.pods.has(uid)) await script.run(1);
+  script.kill();
+  script.card.ledgers.delete(uid);
+  script.network.set('silent');
+  script.start();
+  await script.run(10_000);
+  script.network.set('up');
+  await script.run(120_000);
+  assert.equal(script.statusOf(odd).phase, 'Failed');
+  assert.match(script.statusOf(odd).message ?? '', /hostPID/);
+});
+
 test('another cluster that answers right after our own ends nothing', async () => {
   const script = createScript();
   script.start();
