@@ -125,9 +125,8 @@ export class MirrorPods {
       } catch (error) {
         if (signal.aborted) return;
         if (!(error instanceof Failure)) throw error;
-        const askedMs = error instanceof ApiFailure ? (error.retryAfterMs ?? 0) : 0;
         const backoffMs = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
-        waitMs = Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMs);
+        waitMs = Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMsOf(error));
         failures += 1;
         log.debug('cannot keep a mirror pod', { problem: error.message });
       }
@@ -151,11 +150,12 @@ export class MirrorPods {
     for (const { want } of this.#options.workers()) {
       if (want.source !== 'api' && want.deletion !== undefined) ending.add(fullName(want.pod));
     }
+    // Of several the one that asks for the longest wait: all are tried again at once.
     let failure: Failure | undefined;
     const attempt = async (work: () => Promise<unknown>) => {
       await work().catch((error: unknown) => {
         if (!(error instanceof Failure)) throw error;
-        failure ??= error;
+        if (failure === undefined || askedMsOf(error) > askedMsOf(failure)) failure = error;
       });
     };
     for (const [key, { uid, namespace, name, hash, isEnding }] of this.#mirrors) {
@@ -201,6 +201,10 @@ function mirrorOf({ want, uid }: Worker, nodeName: string, nodeUid: string): Api
     },
     spec: { ...spec, nodeName, tolerations: [{ operator: 'Exists', effect: 'NoExecute' }] },
   } as unknown as ApiPod;
+}
+
+function askedMsOf(failure: Failure): number {
+  return failure instanceof ApiFailure ? (failure.retryAfterMs ?? 0) : 0;
 }
 
 function fullName({ metadata }: Pod): string {
