@@ -89,11 +89,15 @@ function foldState(view: View, message: State): View {
   return heard({ ...view, state: message, assumed: false }, message.t);
 }
 
-/** A board that was set up anew begins with 1 again: its session tells that this is the truth. */
+/**
+ * A board that was set up anew begins with generation 1 again. It is believed when its session is the
+ * current one and its clock is not behind; anything else with an old generation is late.
+ */
 function foldSnap(view: View, snap: Snap): View {
   const { base, state } = view;
-  const anew = base !== undefined && snap.sid !== base.sid && snap.sid === state?.sid;
-  if (base !== undefined && snap.g <= base.g && !(anew && !view.assumed)) return view;
+  const old = base !== undefined && snap.g <= base.g;
+  const anew = old && snap.sid !== base.sid && snap.sid === state?.sid && snap.t >= base.t;
+  if (old && !anew) return view;
   const { v, g, q, t, sid, node } = snap;
   const pods = new Map(snap.pods.map((pod) => [pod.uid, pod]));
   const conditions = new Map(snap.conditions.map((condition) => [condition.type, condition]));
