@@ -170,6 +170,7 @@ class Agent {
       this.#storeAgain(signal),
       this.#membership?.run(signal),
       this.#ports.run(signal),
+      this.#core.relay?.run(signal),
     ]);
     const { turns, starts } = this.#core;
     turns.halt();
@@ -192,6 +193,7 @@ class Agent {
       runtime: this.#runtime,
       cgroupDriver: () => nodeCgroup.driver(),
       cluster: () => this.#membership?.report(),
+      relay: () => this.#core.relay?.report(),
       hostIP: () => hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
       findings: () => [

@@ -31,6 +31,7 @@ import { MirrorPods } from './mirror-pods.ts';
 import { objectUidOf, PodStatuses } from './pod-statuses.ts';
 import { OfflinePods } from './offline.ts';
 import { bringUpToDate } from './report.ts';
+import { createRelay, type AgentRelay } from './relay.ts';
 import type { Slots } from './slots.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
@@ -59,6 +60,8 @@ export type Core = {
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
   readonly offline: OfflinePods;
+  /** Undefined when no broker is configured. */
+  readonly relay: AgentRelay | undefined;
   /** Undefined when the node belongs to no cluster. */
   readonly clusterObjects: ClusterObjects | undefined;
 };
@@ -127,7 +130,10 @@ export function createCore(
     execute,
     lookSeq: () => looks.seq,
     onEvent,
-    onDone: (worker) => desired.forget(worker),
+    onDone: (worker) => {
+      desired.forget(worker);
+      relay?.changed();
+    },
     onTurn: (workers) => {
       memory.worked();
       probes.follow(workers, (uid) => turns.workers.has(uid));
@@ -139,9 +145,11 @@ export function createCore(
       for (const worker of workers) bringUpToDate(worker, clock.now(), address);
       statuses.changed(workers);
       mirrors.changed(workers);
+      relay?.changed();
     },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });
+  const relay = createRelay(options, base, () => turns.workers.values(), stack);
   const mirrors = new MirrorPods({
     ...{ clock, log },
     random: systemRandom(),
@@ -166,7 +174,7 @@ export function createCore(
     onOver: (worker) => statuses.over(worker),
     onPods: (pods) => clusterObjects?.follow(pods),
   });
-  const told = { statuses, mirrors, offline, clusterObjects };
+  const told = { statuses, mirrors, offline, relay, clusterObjects };
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
 }
 

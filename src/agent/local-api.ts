@@ -4,6 +4,7 @@ import { Failure } from '../base/failure.ts';
 import type { Random } from '../base/random.ts';
 import { formatProblem } from '../kube/manifest-node.ts';
 import type {
+  BrokerReport,
   ClusterReport,
   DeleteReport,
   Finding,
@@ -32,6 +33,7 @@ export type LocalApiOptions = {
   readonly runtime: RuntimeState;
   readonly cgroupDriver: () => string;
   readonly cluster: () => ClusterReport | undefined;
+  readonly relay: () => BrokerReport | undefined;
   readonly hostIP: () => string | undefined;
   readonly manifestErrors: () => NodeReport['manifestErrors'];
   readonly findings: () => readonly Finding[];
@@ -150,6 +152,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
   const count = (phase: string) => pods.filter(({ status }) => status.phase === phase).length;
   const health = store.health();
   const cluster = context.cluster();
+  const relay = context.relay();
   return {
     kind: 'NodeReport',
     nodeName: options.nodeName,
@@ -166,6 +169,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
     },
     cgroupDriver: context.cgroupDriver(),
     ...(cluster !== undefined && { cluster }),
+    ...(relay !== undefined && { relay }),
     store: {
       path: options.rootDirectory,
       state: health.ok ? store.opening.state : health.fault.code,

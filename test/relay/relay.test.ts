@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
@@ -80,7 +80,7 @@ const pod = (n: number, restarts = 0): PodState => ({
   ...{ restarts, since: 1_800_000_000 },
 });
 
-function createNode(t: TestContext, port: () => number) {
+function createNode(port: () => number) {
   const directory = mkdtempSync(join(tmpdir(), 'limpet-relay-'));
   const clock = fastClock();
   const outbox = openOutbox(directory, { clock, log });
@@ -136,7 +136,7 @@ async function reader(port: number) {
 
 test('three days without a broker: events once and in order, statuses fold, and the truth', async (t) => {
   await using broker = await startBroker(['max_queued_messages 0', 'max_inflight_messages 0']);
-  const node = createNode(t, () => broker.port);
+  const node = createNode(() => broker.port);
   await until('connected', () => node.relay.report().connected);
   await broker.stop();
   await until('cut off', () => !node.relay.report().connected);
@@ -179,9 +179,9 @@ test('three days without a broker: events once and in order, statuses fold, and 
   await node.end();
 });
 
-test('late subscriber, gap, lost retained messages, wrong commands', async (t) => {
+test('late subscriber, gap, lost retained messages, wrong commands', async () => {
   await using broker = await startBroker();
-  const node = createNode(t, () => broker.port);
+  const node = createNode(() => broker.port);
   await until('connected', () => node.relay.report().connected);
   const early = await reader(broker.port);
   await until('the snapshot', () => early.heard.view.base !== undefined);
