@@ -5,6 +5,7 @@ import type { Random } from '../base/random.ts';
 import { formatProblem } from '../kube/manifest-node.ts';
 import type {
   BrokerReport,
+  BoardReport,
   ClusterReport,
   DeleteReport,
   Finding,
@@ -34,6 +35,7 @@ export type LocalApiOptions = {
   readonly cgroupDriver: () => string;
   readonly cluster: () => ClusterReport | undefined;
   readonly relay: () => BrokerReport | undefined;
+  readonly board: () => BoardReport;
   readonly hostIP: () => string | undefined;
   readonly manifestErrors: () => NodeReport['manifestErrors'];
   readonly findings: () => readonly Finding[];
@@ -170,6 +172,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
     cgroupDriver: context.cgroupDriver(),
     ...(cluster !== undefined && { cluster }),
     ...(relay !== undefined && { relay }),
+    board: context.board(),
     store: {
       path: options.rootDirectory,
       state: health.ok ? store.opening.state : health.fault.code,

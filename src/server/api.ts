@@ -11,6 +11,7 @@
  */
 import type { EventRecord } from '../kube/event.ts';
 import type { Pod, PodStatus } from '../kube/pod.ts';
+import type { BoardCondition, Figure } from '../node/board.ts';
 import type { Source } from '../pod/model.ts';
 
 export type Health = 'ok' | 'degraded' | 'failed';
@@ -60,6 +61,16 @@ export type BrokerReport = {
   readonly ignored: number;
 };
 
+/** How the board is, as far as it tells. */
+export type BoardReport = {
+  readonly facts: Readonly<Record<string, string>>;
+  /** `True` is bad. The message is that of the last turn. */
+  readonly conditions: readonly BoardCondition[];
+  readonly figures: readonly Figure[];
+  /** Vendors' names of the parts; missing until it was taken, some minutes after the boot. */
+  readonly inventory?: Readonly<Record<string, unknown>>;
+};
+
 export type NodeReport = {
   readonly kind: 'NodeReport';
   readonly nodeName: string;
@@ -80,6 +91,7 @@ export type NodeReport = {
   readonly cluster?: ClusterReport;
   /** Missing on a node that tells no broker. */
   readonly relay?: BrokerReport;
+  readonly board: BoardReport;
   readonly store: { readonly path: string; readonly state: string; readonly message?: string };
   readonly pods: {
     readonly desired: number;
