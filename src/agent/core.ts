@@ -32,7 +32,6 @@ import { MirrorPods } from './mirror-pods.ts';
 import { objectUidOf, PodStatuses } from './pod-statuses.ts';
 import { OfflinePods } from './offline.ts';
 import { bringUpToDate } from './report.ts';
-import { createRelay, type AgentRelay } from './relay.ts';
 import type { Slots } from './slots.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
@@ -64,8 +63,6 @@ export type Core = {
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
   readonly offline: OfflinePods;
-  /** Undefined when no broker is configured. */
-  readonly relay: AgentRelay | undefined;
   /** Undefined when the node belongs to no cluster. */
   readonly clusterObjects: ClusterObjects | undefined;
 };
@@ -99,7 +96,7 @@ function openMeans(
 /** Opens nothing that can fail: the runtime is connected by the first call. */
 export function createCore(
   options: AgentOptions,
-  base: Foundation,
+  base: Foundation & { readonly onPods: () => void },
   stack: AsyncDisposableStack,
 ): Core {
   const { clock, log, store } = base;
@@ -137,10 +134,7 @@ export function createCore(
     execute,
     lookSeq: () => looks.seq,
     onEvent,
-    onDone: (worker) => {
-      desired.forget(worker);
-      relay?.changed();
-    },
+    onDone: (worker) => desired.forget(worker),
     onTurn: (workers) => {
       memory.worked();
       probes.follow(workers, (uid) => turns.workers.has(uid));
@@ -152,11 +146,10 @@ export function createCore(
       for (const worker of workers) bringUpToDate(worker, clock.now(), address);
       statuses.changed(workers);
       mirrors.changed(workers);
-      relay?.changed();
+      base.onPods();
     },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });
-  const relay = createRelay(options, base, () => turns.workers.values(), stack);
   const mirrors = new MirrorPods({
     ...{ clock, log },
     random: systemRandom(),
@@ -166,8 +159,7 @@ export function createCore(
     onHeard: (worker, status) => statuses.heard(worker, status),
   });
   const statuses = new PodStatuses({
-    ...{ clock, log },
-    random: systemRandom(),
+    ...{ clock, log, random: systemRandom() },
     hostIPs: nodeAddresses,
     uidOf: (worker) => objectUidOf(worker, mirrors),
     onDeleted: (uid) => desired.forgetApiPod(uid),
@@ -181,7 +173,7 @@ export function createCore(
     onOver: (worker) => statuses.over(worker),
     onPods: (pods) => clusterObjects?.follow(pods),
   });
-  const told = { statuses, mirrors, offline, relay, clusterObjects };
+  const told = { statuses, mirrors, offline, clusterObjects };
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
 }
 

@@ -2,13 +2,15 @@
 import type { Now } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
+import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
 import { hostIPs } from '../linux/addresses.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
+import type { BoardCondition } from '../node/board.ts';
 import { connectBroker } from '../mqtt/client.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
 import { summaryOf } from '../pod/status.ts';
-import type { NodeFacts, PodState } from '../relay/message.ts';
+import type { Condition, NodeFacts, PodState } from '../relay/message.ts';
 import { Relay } from '../relay/relay.ts';
 import type { BrokerReport } from '../server/api.ts';
 import { openOutbox, type Outbox } from '../store/outbox.ts';
@@ -25,6 +27,12 @@ export type AgentRelay = {
   report(): BrokerReport;
 };
 
+export type RelayedFacts = {
+  readonly workers: () => Iterable<Worker>;
+  /** Of the board. */
+  readonly conditions: () => readonly BoardCondition[];
+};
+
 const DEADLINE_MS = 30_000;
 const SESSION_EXPIRY_SECONDS = 86_400;
 
@@ -34,8 +42,7 @@ const SESSION_EXPIRY_SECONDS = 86_400;
  */
 export function createRelay(
   options: AgentOptions,
-  { clock, log, store }: Foundation,
-  workers: () => Iterable<Worker>,
+  { clock, log, store, workers, conditions }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
   const { relay: settings, nodeName, rootDirectory, nativeBinding } = options;
@@ -72,12 +79,17 @@ export function createRelay(
       return {
         node: { ...node, ...(hostIP !== undefined && { address: hostIP }) },
         pods: [...workers()].map((worker) => podState(worker, clock.now(), hostIP)),
-        // Nobody judges the board's health or takes samples of its use yet: `met` is absent.
-        conditions: [],
+        conditions: conditions().map(conditionOf),
+        // Nobody takes samples of the use yet: `met` is absent.
       };
     },
   });
-  stack.use(store.hearEvents((event, now) => relay.event(event, now)));
+  const onEvent = (event: NewEvent, now: Now) => {
+    relay.event(event, now);
+    // A condition of the board turns with an event.
+    relay.changed();
+  };
+  stack.use(store.hearEvents(onEvent));
   return {
     changed: () => relay.changed(),
     run: (signal) => relay.run(signal),
@@ -106,6 +118,10 @@ function nodeFacts(version: string, { monoMs, wallMs }: Now): NodeFacts {
     memoryMB: Math.round(memTotalBytes() / 2 ** 20),
     bootedAt: Math.max(0, Math.floor((wallMs - monoMs) / 1000)),
   };
+}
+
+function conditionOf({ type, status, since, reason }: BoardCondition): Condition {
+  return { type, status, since: Math.floor(Date.parse(since) / 1000), reason };
 }
 
 /** A pod as the messages have it. */

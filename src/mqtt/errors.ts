@@ -32,7 +32,7 @@ export function mqttFailure(error: unknown, { where, wallMs, isAccepted }: At): 
     isTime && wallMs < YEAR_2024_MS
       ? '; the clock of this board is wrong: it is waiting for the time'
       : '';
-  return new Failure(code as FailureCode, `the MQTT broker ${where} ${text}${clock}`, {
+  return new Failure(code, `the MQTT broker ${where} ${text}${clock}`, {
     cause: error,
   });
 }

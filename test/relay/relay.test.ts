@@ -10,7 +10,7 @@ import { createLog } from '../../src/base/log.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { connectBroker } from '../../src/mqtt/client.ts';
 import { decode } from '../../src/relay/codec.ts';
-import { fold, isBehind, NOTHING, type Message, type View } from '../../src/relay/fold.ts';
+import { fold, isBehind, NOTHING, type Message } from '../../src/relay/fold.ts';
 import type { Evt, PodState } from '../../src/relay/message.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { fleetFilter, parseTopic, topicOf } from '../../src/relay/topic.ts';
@@ -115,7 +115,7 @@ async function reader(port: number) {
   const client = new mqttClient.default(() => connectTcp(port, '127.0.0.1'), {
     ...{ protocolVersion: 5, reconnectPeriod: 0, clientId: `reader-${Math.random()}`, clean: true },
   });
-  const heard = { view: NOTHING as View, events: [] as Evt[], bytes: 0, kinds: [] as string[] };
+  const heard = { view: NOTHING, events: [] as Evt[], bytes: 0, kinds: [] as string[] };
   client.on('message', (topic, payload) => {
     const kind = parseTopic(topic)?.kind;
     if (kind === undefined || kind === 'cmd' || kind === 'ha') return;
