@@ -147,6 +147,28 @@ const onlyKubeConfig: Plugin = {
   },
 };
 
+/**
+ * What the client of the package mqtt refers to and needs no copy of: streams that Node has, timers
+ * for browsers, and a log. Its own `main`, with WebSockets and proxies, is not imported at all.
+ */
+const MQTT_STUBS: Readonly<Record<string, string>> = {
+  'readable-stream': "module.exports = require('node:stream');",
+  // With DEBUG set it would write every packet, passwords too, to standard error.
+  debug: 'module.exports = () => () => {};',
+};
+const onlyMqttClient: Plugin = {
+  name: 'only-mqtt-client',
+  setup(build) {
+    build.onResolve({ filter: /^(readable-stream|worker-timers|debug)$/ }, ({ path }) => ({
+      path,
+      namespace: 'mqtt-stub',
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'mqtt-stub' }, ({ path }) => ({
+      contents: MQTT_STUBS[path] ?? '',
+    }));
+  },
+};
+
 /** One file of CommonJS. The database's addon is not in it: it is an asset of the executable. */
 async function writeBundle(work: string, inputs: Inputs): Promise<void> {
   await bundle({
@@ -163,7 +185,7 @@ async function writeBundle(work: string, inputs: Inputs): Promise<void> {
     legalComments: 'none',
     logLevel: 'warning',
     logOverride: { 'empty-import-meta': 'error' },
-    plugins: [onlyKubeConfig],
+    plugins: [onlyKubeConfig, onlyMqttClient],
     define: {
       LIMPET_COMMIT: JSON.stringify(inputs.commit),
       LIMPET_COMMIT_SECONDS: JSON.stringify(inputs.commitSeconds),

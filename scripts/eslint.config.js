@@ -9,8 +9,10 @@ const root = dirname(import.meta.dirname);
 
 /** The rooms of src from the bottom up. Each may import itself and what its list names. */
 const PURE = ['kube', 'pod', 'node'];
-const DRIVERS = ['linux', 'store', 'cri', 'cgroup', 'apiserver'];
-const FEATURES = ['source', 'volume', 'probe', 'hardware', 'server', 'doctor'];
+const DRIVERS = ['linux', 'store', 'cri', 'cgroup', 'apiserver', 'mqtt'];
+const FEATURES = ['source', 'volume', 'probe', 'hardware', 'server', 'doctor', 'relay'];
+/** Files of a feature that are as pure as the pure rooms. */
+const PURE_FILES = ['relay/{message,shape,topic,codec,deadband,fold,home-assistant}.ts'];
 const ROOMS = ['base', ...PURE, ...DRIVERS, ...FEATURES, 'agent', 'command'];
 const MAY_IMPORT = {
   base: [],
@@ -171,6 +173,16 @@ export default tseslint.config(
       },
     };
   }),
+  {
+    files: PURE_FILES.map((file) => `src/${file}`),
+    rules: {
+      '@typescript-eslint/no-restricted-imports': [
+        'error',
+        { paths: [noProcess], patterns: [...layer('relay').patterns, clientImports, pureImports] },
+      ],
+      'no-restricted-syntax': ['error', shellSyntax, ...timeSyntax, ...promiseSyntax],
+    },
+  },
   {
     files: ['test/**/*.ts', 'scripts/**/*.ts'],
     rules: {

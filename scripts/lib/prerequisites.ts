@@ -15,6 +15,9 @@ const packageOf: Readonly<Record<string, string>> = {
   ssh: 'openssh-client',
   unshare: 'util-linux',
   go: 'golang-go',
+  mosquitto: 'mosquitto',
+  mosquitto_passwd: 'mosquitto',
+  mosquitto_sub: 'mosquitto-clients',
 };
 
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -24,8 +27,18 @@ export function programsToRun(arch: Arch): string[] {
   return [arch === 'amd64' ? 'qemu-system-x86_64' : 'qemu-system-aarch64', 'qemu-img', 'ssh'];
 }
 
-/** What the unit tests need: system calls are counted, and the CRI's own descriptor is Go. */
-export const programsToTest = ['strace', 'go', 'unshare'] as const;
+/**
+ * What the unit tests need: system calls are counted, the CRI's own descriptor is Go, and the relay
+ * speaks to a real broker.
+ */
+export const programsToTest = [
+  'strace',
+  'go',
+  'unshare',
+  'mosquitto',
+  'mosquitto_passwd',
+  'mosquitto_sub',
+] as const;
 
 /** What building an image needs besides. */
 export const programsToBuild = ['mmdebstrap', 'mkfs.ext4', 'xz', 'depmod', 'unshare'] as const;

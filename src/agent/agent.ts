@@ -38,6 +38,7 @@ import type { AgentOptions } from './options.ts';
 import { removeLostRecords, removeTornNetworkRecords } from './network-records.ts';
 import { orphansOf } from './orphans.ts';
 import { removeDeadLogLinks, removeForgottenPods } from './pod-files.ts';
+import { createRelay, type AgentRelay } from './relay.ts';
 import type { RuntimeState } from './runtime-watch.ts';
 import { watchRuntime } from './runtime-watch.ts';
 import type { Turns } from './turns.ts';
@@ -116,6 +117,7 @@ class Agent {
   readonly #ports: KubeletPorts;
   readonly #membership: Membership | undefined;
   readonly #hardware: Hardware;
+  readonly #relay: AgentRelay | undefined;
   #inventory: Inventory | undefined;
   readonly #unknown = new Set<string>();
   #swept = false;
@@ -142,7 +144,13 @@ class Agent {
     this.#options = options;
     this.#base = base;
     this.#hardware = hardware;
-    this.#core = createCore(options, base, stack);
+    this.#core = createCore(options, { ...base, onPods: () => this.#relay?.changed() }, stack);
+    const workers = () => this.#core.turns.workers.values();
+    this.#relay = createRelay(
+      options,
+      { ...base, workers, conditions: hardware.conditions },
+      stack,
+    );
     this.#ports = createKubeletPorts({ options, base, core: this.#core });
     this.#membership = createMembership(options, {
       ...base,
@@ -184,6 +192,7 @@ class Agent {
       this.#storeAgain(signal),
       this.#membership?.run(signal),
       this.#ports.run(signal),
+      this.#relay?.run(signal),
       this.#hardware.run(signal),
       this.#takeInventory(signal),
     ]);
@@ -222,6 +231,7 @@ class Agent {
       runtime: this.#runtime,
       cgroupDriver: () => nodeCgroup.driver(),
       cluster: () => this.#membership?.report(),
+      relay: () => this.#relay?.report(),
       board: () => this.#board(),
       hostIP: () => hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,

@@ -24,6 +24,7 @@ import { decodeManifest, needsYaml, syntaxProblem } from '../kube/parse.ts';
 import { absolutePath, readConfig, type ConfigKind } from '../kube/read-config.ts';
 import { cpuCount } from '../linux/proc.ts';
 import { readContent } from '../source/manifest-file.ts';
+import { relayProblems } from './relay-settings.ts';
 import { agentOptions, type AgentOptions } from './options.ts';
 
 /** Where limpet's own file is looked for when no flag names one. */
@@ -67,6 +68,7 @@ export async function readConfiguration(
   );
   const limpetSettings = await readLimpet(parsed, calledAs, directory, findings);
   const limpet = configObject(LIMPET_FIELDS, limpetSettings) as LimpetConfig;
+  findings.problems.push(...relayProblems(limpet.relay));
   if (parsed.idle.length > 0) {
     findings.warnings.push(`${parsed.idle.join(', ')}: without effect, limpet has no cAdvisor`);
   }

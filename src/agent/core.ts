@@ -96,7 +96,7 @@ function openMeans(
 /** Opens nothing that can fail: the runtime is connected by the first call. */
 export function createCore(
   options: AgentOptions,
-  base: Foundation,
+  base: Foundation & { readonly onPods: () => void },
   stack: AsyncDisposableStack,
 ): Core {
   const { clock, log, store } = base;
@@ -146,6 +146,7 @@ export function createCore(
       for (const worker of workers) bringUpToDate(worker, clock.now(), address);
       statuses.changed(workers);
       mirrors.changed(workers);
+      base.onPods();
     },
     onStored: (fault) => holds.set('store', fault && fullHold(fault)),
   });
@@ -158,8 +159,7 @@ export function createCore(
     onHeard: (worker, status) => statuses.heard(worker, status),
   });
   const statuses = new PodStatuses({
-    ...{ clock, log },
-    random: systemRandom(),
+    ...{ clock, log, random: systemRandom() },
     hostIPs: nodeAddresses,
     uidOf: (worker) => objectUidOf(worker, mirrors),
     onDeleted: (uid) => desired.forgetApiPod(uid),

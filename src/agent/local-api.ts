@@ -4,6 +4,7 @@ import { Failure } from '../base/failure.ts';
 import type { Random } from '../base/random.ts';
 import { formatProblem } from '../kube/manifest-node.ts';
 import type {
+  BrokerReport,
   BoardReport,
   ClusterReport,
   DeleteReport,
@@ -33,6 +34,7 @@ export type LocalApiOptions = {
   readonly runtime: RuntimeState;
   readonly cgroupDriver: () => string;
   readonly cluster: () => ClusterReport | undefined;
+  readonly relay: () => BrokerReport | undefined;
   readonly board: () => BoardReport;
   readonly hostIP: () => string | undefined;
   readonly manifestErrors: () => NodeReport['manifestErrors'];
@@ -152,6 +154,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
   const count = (phase: string) => pods.filter(({ status }) => status.phase === phase).length;
   const health = store.health();
   const cluster = context.cluster();
+  const relay = context.relay();
   return {
     kind: 'NodeReport',
     nodeName: options.nodeName,
@@ -168,6 +171,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
     },
     cgroupDriver: context.cgroupDriver(),
     ...(cluster !== undefined && { cluster }),
+    ...(relay !== undefined && { relay }),
     board: context.board(),
     store: {
       path: options.rootDirectory,

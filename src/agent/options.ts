@@ -10,6 +10,8 @@ import { LIMPET_FIELDS, type LimpetConfig } from '../kube/limpet-config.ts';
 import { quantityBytes } from '../kube/quantity.ts';
 import type { ClusterOptions } from './cluster.ts';
 
+export type RelaySettings = LimpetConfig['relay'];
+
 /** Names are the kubelet's, where it has one. */
 export type AgentOptions = {
   /** The name that this node and its static pods bear. */
@@ -45,6 +47,8 @@ export type AgentOptions = {
   /** better-sqlite3's addon, where it does not lie beside its JavaScript (the single binary). */
   readonly nativeBinding?: string | object;
   readonly version: string;
+  /** Without it nothing is told to a broker. */
+  readonly relay?: RelaySettings;
   /** Of the node's own (`--node-ip`); else that of the default route. */
   readonly nodeIPs: readonly string[];
   /** Without it the node belongs to no cluster. */
@@ -103,6 +107,7 @@ export function agentOptions(given: Given): AgentOptions {
     configWarnings,
     version: VERSION,
     nodeIPs: flags.nodeIP.split(',').filter(Boolean),
+    ...(limpet.relay.broker !== '' && { relay: limpet.relay }),
     ...(flags.kubeconfig !== '' && { cluster: clusterOptions(given) }),
   };
 }

@@ -1,4 +1,4 @@
-import type { BoardReport, ClusterReport, NodeReport } from '../server/api.ts';
+import type { BoardReport, BrokerReport, ClusterReport, NodeReport } from '../server/api.ts';
 import { ask, SOCKET_OPTION } from './client.ts';
 import { defineCommand } from './command.ts';
 import { EXIT } from './exit.ts';
@@ -40,6 +40,9 @@ export function describeNode(report: NodeReport, nowMs: number): string {
       ...(report.cluster === undefined
         ? []
         : ([['Cluster', describeCluster(report.cluster, nowMs)]] as const)),
+      ...(report.relay === undefined
+        ? []
+        : ([['Relay', printable(describeRelay(report.relay, nowMs))]] as const)),
       ['Board', printable(describeBoard(report.board))],
       ['Store', `${[store.state, store.message].filter(Boolean).join(': ')} (${store.path})`],
       ['Pods', describeCounts(report.pods)],
@@ -80,6 +83,19 @@ function describeCluster(cluster: ClusterReport, nowMs: number): string {
     certificateExpires === undefined ? '' : `certificate until ${certificateExpires}`,
   ];
   return parts.filter((part) => part !== '').join(', ');
+}
+
+function describeRelay(relay: BrokerReport, nowMs: number): string {
+  const { broker, connected, since, version, message, waiting, dropped, ignored } = relay;
+  const stands = connected ? `connected (MQTT ${version ?? '?'})` : 'NOT CONNECTED';
+  const parts = [
+    `${broker}, ${stands} for ${ageOf(since, nowMs)}`,
+    waiting === 0 ? '' : `${waiting} messages waiting`,
+    dropped === 0 ? '' : `${dropped} DROPPED`,
+    ignored === 0 ? '' : `${ignored} unknown commands ignored`,
+  ];
+  const why = message === undefined ? '' : `: ${message}`;
+  return `${parts.filter((part) => part !== '').join(', ')}${why}`;
 }
 
 function describeBoard({ facts, figures, conditions }: BoardReport): string {

@@ -43,6 +43,24 @@ export type ClusterReport = {
   readonly message?: string;
 };
 
+/** How the relay stands with its broker. */
+export type BrokerReport = {
+  readonly broker: string;
+  readonly connected: boolean;
+  /** RFC 3339. */
+  readonly since: string;
+  /** Of MQTT. */
+  readonly version?: string;
+  /** Why it is not connected. */
+  readonly message?: string;
+  /** Events and statuses that are not told yet. */
+  readonly waiting: number;
+  /** Those that were dropped, since there were too many. */
+  readonly dropped: number;
+  /** Commands that are none. */
+  readonly ignored: number;
+};
+
 /** How the board is, as far as it tells. */
 export type BoardReport = {
   readonly facts: Readonly<Record<string, string>>;
@@ -71,6 +89,8 @@ export type NodeReport = {
   readonly cgroupDriver: string;
   /** Missing on a node that belongs to no cluster. */
   readonly cluster?: ClusterReport;
+  /** Missing on a node that tells no broker. */
+  readonly relay?: BrokerReport;
   readonly board: BoardReport;
   readonly store: { readonly path: string; readonly state: string; readonly message?: string };
   readonly pods: {

@@ -70,7 +70,7 @@ const BACKUP_SETTLE_MS = 10_000;
 export class Store {
   readonly opening: Opening;
   readonly #parts: StoreParts;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(event: NewEvent, now: Now) => void>();
   #floorMs: number;
   #uncertain: readonly string[];
   #fault: Fault | undefined;
@@ -254,11 +254,11 @@ export class Store {
   /** Adds an event, or counts it if the same one is there. Never throws. */
   recordEvent(event: NewEvent, now: Now): void {
     this.#parts.recorder.record(event, now);
-    for (const heard of this.#listeners) heard();
+    for (const heard of this.#listeners) heard(event, now);
   }
 
   /** Calls `heard` after each event that is recorded, until the result is disposed of. */
-  hearEvents(heard: () => void): Disposable {
+  hearEvents(heard: (event: NewEvent, now: Now) => void): Disposable {
     this.#listeners.add(heard);
     return { [Symbol.dispose]: () => void this.#listeners.delete(heard) };
   }

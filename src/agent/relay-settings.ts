@@ -1,0 +1,74 @@
+/** What the relay's part of LimpetConfiguration means, and what is wrong with it. */
+import { Failure } from '../base/failure.ts';
+import { LIMITS } from '../base/limits.ts';
+import { readCapped } from '../linux/files.ts';
+import type { Credentials } from '../mqtt/client.ts';
+import { nameProblem } from '../relay/topic.ts';
+import type { RelaySettings } from './options.ts';
+
+export type BrokerAddress = { readonly host: string; readonly port: number; readonly tls: boolean };
+
+/** Of `mqtts://HOST[:PORT]`. Throws a `Failure` that says what is wrong; it quotes no password. */
+export function brokerAddress(broker: string): BrokerAddress {
+  const url = URL.parse(broker);
+  const tls = url?.protocol === 'mqtts:';
+  const isBad = url === null || url.hostname === '' || (!tls && url.protocol !== 'mqtt:');
+  const more = isBad || url.username + url.password + url.search + url.hash !== '';
+  if (isBad || more || !['', '/'].includes(url.pathname)) {
+    throw new Failure(
+      'InvalidArgument',
+      'relay.broker must be mqtts://HOST[:PORT] or mqtt://HOST[:PORT], nothing more; ' +
+        'user name and password have files of their own',
+    );
+  }
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  return { host, tls, port: url.port === '' ? (tls ? 8883 : 1883) : Number(url.port) };
+}
+
+/** What is wrong with the settings, for people. */
+export function relayProblems(settings: RelaySettings): readonly string[] {
+  if (settings.broker === '') return [];
+  const problems: string[] = [];
+  try {
+    brokerAddress(settings.broker);
+  } catch (error) {
+    problems.push((error as Error).message);
+  }
+  const fleet = nameProblem(settings.fleet);
+  if (fleet !== undefined) problems.push(`relay.fleet ${fleet}`);
+  if ((settings.certificateFile === '') !== (settings.keyFile === '')) {
+    problems.push('relay.certificateFile and relay.keyFile go together: give both or none');
+  }
+  if (settings.passwordFile !== '' && settings.usernameFile === '') {
+    problems.push('relay.passwordFile takes a relay.usernameFile');
+  }
+  const seconds = settings.keepAlive / 1000;
+  if (!Number.isInteger(seconds) || seconds < 10 || seconds > MAX_KEEP_ALIVE_SECONDS) {
+    problems.push(`relay.keepAlive must be whole seconds from 10s to ${MAX_KEEP_ALIVE_SECONDS}s`);
+  }
+  return problems;
+}
+
+/** Source: MQTT 5.0, section 3.1.2.10 */
+const MAX_KEEP_ALIVE_SECONDS = 65_535;
+
+/** Reads the files as they are now. Throws a `Failure`. */
+export async function readCredentials(settings: RelaySettings): Promise<Credentials> {
+  const read = async (path: string) =>
+    path === '' ? undefined : (await readCapped(path, LIMITS.credentialBytes)).toString('utf8');
+  const line = async (path: string) => (await read(path))?.replace(/\r?\n$/, '');
+  const [username, password, certificate, key, authority] = [
+    await line(settings.usernameFile),
+    await line(settings.passwordFile),
+    await read(settings.certificateFile),
+    await read(settings.keyFile),
+    await read(settings.caFile),
+  ];
+  return {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(certificate !== undefined && { certificate }),
+    ...(key !== undefined && { key }),
+    ...(authority !== undefined && { authority }),
+  };
+}
