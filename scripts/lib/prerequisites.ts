@@ -15,6 +15,8 @@ const packageOf: Readonly<Record<string, string>> = {
   ssh: 'openssh-client',
   unshare: 'util-linux',
   go: 'golang-go',
+  mosquitto: 'mosquitto',
+  pip3: 'python3-pip',
 };
 
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -24,8 +26,11 @@ export function programsToRun(arch: Arch): string[] {
   return [arch === 'amd64' ? 'qemu-system-x86_64' : 'qemu-system-aarch64', 'qemu-img', 'ssh'];
 }
 
-/** What the unit tests need: system calls are counted, and the CRI's own descriptor is Go. */
-export const programsToTest = ['strace', 'go', 'unshare'] as const;
+/**
+ * What the unit tests need: system calls are counted, the CRI's own descriptor is Go, and messages go
+ * through a real broker to a reader in Python.
+ */
+export const programsToTest = ['strace', 'go', 'unshare', 'mosquitto', 'pip3'] as const;
 
 /** What building an image needs besides. */
 export const programsToBuild = ['mmdebstrap', 'mkfs.ext4', 'xz', 'depmod', 'unshare'] as const;
