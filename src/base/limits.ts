@@ -63,6 +63,11 @@ export const LIMITS = {
   kubeletReviews: 1024,
   /** Bytes that the runtime's streaming server may say when it refuses a stream. */
   streamRefusalBytes: 16 * 1024,
+  /** Rows of the relay's outbox and bytes of what they say, in memory and on the card. */
+  outboxRows: 3000,
+  outboxBytes: 1024 * 1024,
+  /** Bytes of one packet from an MQTT broker. */
+  mqttPacketBytes: 16 * 1024,
   terminationMessageBytes: 4096,
   /** Of all containers of a pod together, in equal shares. */
   podTerminationMessageBytes: 12 * 1024,

@@ -1,0 +1,392 @@
+/**
+ * The relay: tells an MQTT broker how this node is, and what has happened while nobody heard.
+ *
+ *   on connect: state, snap, events by priority (`h` when late), the last of each pod that is gone,
+ *   then while connected: deltas, events, metrics; a snapshot when the set of pods has changed,
+ *   when it is asked for, and once a day.
+ */
+import type { Clock, Now } from '../base/clock.ts';
+import { Failure, faultOf } from '../base/failure.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import type { NewEvent } from '../kube/event.ts';
+import type { BrokerConnection, BrokerOptions } from '../mqtt/client.ts';
+import type { Outbox, OutboxRow } from '../store/outbox.ts';
+import { decode, encode, type Encoding } from './codec.ts';
+import { isNews, stepped } from './deadband.ts';
+import { discovery, haOf } from './home-assistant.ts';
+import {
+  DELIVERY,
+  MAJOR,
+  MINOR,
+  type Condition,
+  type Evt,
+  type MessageKind,
+  type Messages,
+  type Met,
+  type NodeFacts,
+  type PodState,
+  type State,
+} from './message.ts';
+import { topicOf, type NodeName } from './topic.ts';
+
+/** What is true now. Conditions and figures are empty where nobody tells of them. */
+export type RelayFacts = {
+  readonly node: NodeFacts;
+  readonly pods: readonly PodState[];
+  readonly conditions: readonly Condition[];
+  readonly met?: Met;
+};
+
+/** Makes a connection with this will. Throws a `Failure`. */
+export type Connect = (
+  session: Pick<BrokerOptions, 'will' | 'onMessage'>,
+  signal: AbortSignal,
+) => Promise<BrokerConnection>;
+
+export type RelayOptions = {
+  readonly name: NodeName;
+  readonly encoding: Encoding;
+  readonly homeAssistant: boolean;
+  readonly outbox: Outbox;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly connect: Connect;
+  readonly facts: () => RelayFacts;
+};
+
+export type RelayReport = {
+  readonly connected: boolean;
+  readonly sinceWallMs: number;
+  readonly version?: string;
+  /** Why it is not connected. */
+  readonly message?: string;
+  readonly waiting: number;
+  readonly dropped: number;
+  /** Commands that are none. */
+  readonly ignored: number;
+};
+
+const MIN_BACKOFF_MS = 1000;
+const MAX_BACKOFF_MS = 5 * 60_000;
+const COALESCE_MS = 10_000;
+const BETWEEN_SNAPS_MS = 60_000;
+const SNAP_EVERY_MS = 24 * 3_600_000;
+const IN_FLIGHT = 5;
+/** Later than that it is told with the mark of the past. */
+const LATE_SECONDS = 60;
+const WILL_DELAY_SECONDS = 30;
+
+type Told = {
+  readonly g: number;
+  /** Of the last link of the chain. */
+  q: number;
+  readonly pods: Map<string, PodState>;
+  readonly conditions: Map<string, Condition>;
+};
+
+export class Relay {
+  readonly #options: RelayOptions;
+  #told: Told | undefined;
+  /** The pods as they were last put into the outbox, while nobody hears. */
+  readonly #folded = new Map<string, PodState>();
+  #toldMet: Met | undefined;
+  #toldHa: string | undefined;
+  #snapMonoMs = Number.NEGATIVE_INFINITY;
+  #wantsSnap = true;
+  /** When the first change since the last delta was heard of. */
+  #changedMonoMs: number | undefined;
+  #ignored = 0;
+  #connection: BrokerConnection | undefined;
+  #since: Now;
+  #problem: string | undefined = 'not connected yet';
+  #wake: () => void = () => undefined;
+  #wasWoken = false;
+
+  constructor(options: RelayOptions) {
+    this.#options = options;
+    this.#since = options.clock.now();
+  }
+
+  /** Something of the facts may have changed. */
+  changed(): void {
+    this.#changedMonoMs ??= this.#options.clock.now().monoMs;
+    if (this.#connection === undefined) this.#foldPods();
+    else this.#poke();
+  }
+
+  /** Takes an event up, to be told once. */
+  event({ type, reason, message, object }: NewEvent, now: Now): void {
+    const { kind, name, namespace, uid } = object;
+    const body: Pick<Evt, 'type' | 'reason' | 'object' | 'message'> = {
+      ...{ type, reason },
+      message: message.slice(0, MAX_MESSAGE_CHARS),
+      object: { kind, name, ...(namespace && { namespace }), ...(uid && { uid }) },
+    };
+    const text = JSON.stringify(body);
+    this.#options.outbox.add({
+      class: type === 'Warning' ? 'warning' : 'normal',
+      key: `evt ${text}`,
+      t: secondsOf(now),
+      body: text,
+    });
+    this.#poke();
+  }
+
+  report(): RelayReport {
+    const { outbox } = this.#options;
+    const connection = this.#connection;
+    return {
+      connected: connection !== undefined,
+      sinceWallMs: this.#since.wallMs,
+      ...(connection !== undefined && { version: connection.version }),
+      ...(this.#problem !== undefined && { message: this.#problem }),
+      waiting: outbox.waiting,
+      dropped: outbox.dropped,
+      ignored: this.#ignored,
+    };
+  }
+
+  /** Connects again and again until the signal is aborted; then says goodbye. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log, random, outbox } = this.#options;
+    signal.addEventListener('abort', () => this.#poke(), { once: true });
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        await this.#session(signal, () => void (failures = 0));
+      } catch (error) {
+        if (signal.aborted) break;
+        if (!(error instanceof Failure)) throw error;
+        const { message } = faultOf(error);
+        if (message !== this.#problem) log.warn('the relay is not connected', { message });
+        this.#ended(message);
+        outbox.release();
+        failures += 1;
+        const most = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** failures);
+        const ms = MIN_BACKOFF_MS + random.next() * (most - MIN_BACKOFF_MS);
+        await clock.sleep(ms, signal).catch(() => undefined);
+      }
+    }
+    this.#ended('the agent is stopping');
+    outbox.release();
+    outbox.flush();
+  }
+
+  #ended(problem: string): void {
+    if (this.#connection !== undefined) this.#since = this.#options.clock.now();
+    this.#connection = undefined;
+    this.#problem = problem;
+  }
+
+  async #session(signal: AbortSignal, onConnected: () => void): Promise<void> {
+    const { clock, connect, name, outbox, log } = this.#options;
+    const begin = clock.now();
+    const sid = `${begin.boot.slice(0, 8)}-${outbox.number().toString(36)}`;
+    const state = (s: State['s']): State => ({ s, sid, t: secondsOf(clock.now()) });
+    const will = {
+      topic: topicOf(name, 'state'),
+      payload: encode('state', state('offline'), this.#options.encoding),
+      delaySeconds: WILL_DELAY_SECONDS,
+    };
+    const onMessage = ({ payload }: { readonly payload: Uint8Array }) => this.#command(payload);
+    const connection = await connect({ will, onMessage }, signal);
+    try {
+      await connection.subscribe(topicOf(name, 'cmd'));
+      await this.#publish(connection, 'state', state('online'));
+      this.#connection = connection;
+      this.#since = clock.now();
+      this.#problem = undefined;
+      this.#wantsSnap = true;
+      this.#toldHa = undefined;
+      this.#folded.clear();
+      onConnected();
+      log.info('the relay is connected', { version: connection.version });
+      let closed: Failure | undefined;
+      void connection.closed.then((reason) => {
+        closed = reason;
+        this.#poke();
+      });
+      while (!signal.aborted) {
+        if (closed !== undefined) throw closed;
+        const waitMs = await this.#tell(connection, sid);
+        await this.#rest(waitMs, signal);
+      }
+      await this.#publish(connection, 'state', state('leaving'));
+      await connection.end();
+    } catch (error) {
+      connection.destroy(error instanceof Failure ? error : new Failure('Unknown', String(error)));
+      throw error;
+    }
+  }
+
+  /** Tells all that is due. Returns in how many milliseconds more of it will be. */
+  async #tell(connection: BrokerConnection, sid: string): Promise<number> {
+    const { clock, outbox } = this.#options;
+    const sinceSnap = () => clock.now().monoMs - this.#snapMonoMs;
+    if (sinceSnap() >= (this.#wantsSnap ? BETWEEN_SNAPS_MS : SNAP_EVERY_MS)) {
+      await this.#snap(connection, sid);
+    }
+    for (let rows = outbox.take(IN_FLIGHT); rows.length > 0; rows = outbox.take(IN_FLIGHT)) {
+      await Promise.all(rows.map((row) => this.#row(connection, row)));
+    }
+    if (this.#changedMonoMs !== undefined && this.#told !== undefined) {
+      const waitMs = this.#changedMonoMs + COALESCE_MS - clock.now().monoMs;
+      if (waitMs > 0) return waitMs;
+      this.#changedMonoMs = undefined;
+      await this.#delta(connection, this.#told);
+    }
+    await this.#figures(connection);
+    return (this.#wantsSnap ? BETWEEN_SNAPS_MS : SNAP_EVERY_MS) - sinceSnap();
+  }
+
+  async #snap(connection: BrokerConnection, sid: string): Promise<void> {
+    const { clock, facts, outbox } = this.#options;
+    const { node, pods, conditions } = facts();
+    const now = clock.now();
+    const g = outbox.number();
+    const q = outbox.number();
+    this.#wantsSnap = false;
+    this.#changedMonoMs = undefined;
+    const v = `${MAJOR}.${MINOR}`;
+    await this.#publish(connection, 'snap', {
+      ...{ v, g, q, t: secondsOf(now), sid, node, pods, conditions },
+    });
+    this.#snapMonoMs = now.monoMs;
+    this.#told = { g, q, pods: byUid(pods), conditions: byType(conditions) };
+  }
+
+  async #row(connection: BrokerConnection, row: OutboxRow): Promise<void> {
+    const { clock, outbox } = this.#options;
+    const { q, t, count } = row;
+    if (row.class === 'status') {
+      const pod = JSON.parse(row.body) as PodState;
+      const b = this.#told?.g ?? 0;
+      await this.#publish(connection, 'delta', { b, q, t, pods: [pod], h: 1 }, false);
+    } else {
+      const late = secondsOf(clock.now()) - t > LATE_SECONDS;
+      const event = JSON.parse(row.body) as Pick<Evt, 'type' | 'reason' | 'object' | 'message'>;
+      const id = q.toString(36);
+      await this.#publish(connection, 'evt', { id, q, t, ...(late && { h: 1 }), ...event, count });
+    }
+    outbox.acknowledge(q);
+  }
+
+  async #delta(connection: BrokerConnection, told: Told): Promise<void> {
+    const { clock, facts, outbox } = this.#options;
+    const { pods, conditions } = facts();
+    const news = pods.filter((pod) => !isSame(told.pods.get(pod.uid), pod));
+    const turned = conditions.filter((one) => !isSame(told.conditions.get(one.type), one));
+    const here = new Set(pods.map(({ uid }) => uid));
+    const gone = [...told.pods.keys()].filter((uid) => !here.has(uid));
+    if (news.length + turned.length + gone.length === 0) return;
+    if (gone.length > 0 || news.some(({ uid }) => !told.pods.has(uid))) this.#wantsSnap = true;
+    const [q, p] = [outbox.number(), told.q];
+    // Whether it arrives or not, the next one builds on it: a reader then sees the gap.
+    told.q = q;
+    for (const pod of news) told.pods.set(pod.uid, pod);
+    for (const one of turned) told.conditions.set(one.type, one);
+    for (const uid of gone) told.pods.delete(uid);
+    await this.#publish(connection, 'delta', {
+      ...{ b: told.g, q, t: secondsOf(clock.now()) },
+      ...(p !== q - 1 && { p }),
+      ...(news.length > 0 && { pods: news }),
+      ...(turned.length > 0 && { conditions: turned }),
+      ...(gone.length > 0 && { gone }),
+    });
+  }
+
+  /** Metrics, and what Home Assistant is shown. */
+  async #figures(connection: BrokerConnection): Promise<void> {
+    const { clock, facts, homeAssistant, name } = this.#options;
+    const { met, node, pods, conditions } = facts();
+    const figures = met && stepped(met);
+    if (figures !== undefined && isNews(this.#toldMet, figures)) {
+      this.#toldMet = figures;
+      await this.#publish(connection, 'met', figures);
+    }
+    if (!homeAssistant) return;
+    const ha = haOf(secondsOf(clock.now()), pods, conditions, figures);
+    const { t: _, ...shown } = ha;
+    const text = JSON.stringify(shown);
+    if (text === this.#toldHa) return;
+    const { topic, config } = discovery(name, node, ha);
+    const payload = new TextEncoder().encode(JSON.stringify(config));
+    if (this.#toldHa === undefined)
+      await connection.publish(topic, payload, { qos: 1, retain: true });
+    this.#toldHa = text;
+    await this.#publish(connection, 'ha', ha);
+  }
+
+  async #publish<K extends MessageKind>(
+    connection: BrokerConnection,
+    kind: K,
+    message: Messages[K],
+    retain: boolean = DELIVERY[kind].retain,
+  ): Promise<void> {
+    const { name, encoding } = this.#options;
+    const { qos } = DELIVERY[kind];
+    const expiry = 'ttl' in message ? { expirySeconds: message.ttl } : {};
+    const payload = encode(kind, message, encoding);
+    await connection.publish(topicOf(name, kind), payload, { qos, retain, ...expiry });
+  }
+
+  #command(payload: Uint8Array): void {
+    const decoded = decode('cmd', payload);
+    if (!decoded.ok) {
+      this.#ignored += 1;
+      return;
+    }
+    // At most once a minute: `#tell` sees to that.
+    this.#wantsSnap = true;
+    this.#poke();
+  }
+
+  /** While nobody hears: what has changed since the last snapshot, the last of each pod. */
+  #foldPods(): void {
+    const { facts, outbox, clock } = this.#options;
+    for (const pod of facts().pods) {
+      const before = this.#folded.get(pod.uid) ?? this.#told?.pods.get(pod.uid);
+      if (isSame(before, pod)) continue;
+      this.#folded.set(pod.uid, pod);
+      const t = secondsOf(clock.now());
+      outbox.add({ class: 'status', key: `pod ${pod.uid}`, t, body: JSON.stringify(pod) });
+    }
+  }
+
+  #poke(): void {
+    this.#wasWoken = true;
+    this.#wake();
+  }
+
+  async #rest(ms: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    if (!this.#wasWoken && !signal.aborted) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      const timer = clock.at(clock.now().monoMs + Math.max(0, ms), resolve);
+      await promise;
+      timer.cancel();
+    }
+    this.#wasWoken = false;
+  }
+}
+
+const MAX_MESSAGE_CHARS = 1024;
+
+function secondsOf({ wallMs }: Now): number {
+  return Math.floor(wallMs / 1000);
+}
+
+function byUid(pods: readonly PodState[]): Map<string, PodState> {
+  return new Map(pods.map((pod) => [pod.uid, pod]));
+}
+
+function byType(conditions: readonly Condition[]): Map<string, Condition> {
+  return new Map(conditions.map((condition) => [condition.type, condition]));
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
