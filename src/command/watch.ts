@@ -5,11 +5,11 @@ import { LIMITS } from '../base/limits.ts';
 import { systemRandom } from '../base/random.ts';
 import { decode, encode } from '../relay/codec.ts';
 import { fold, isBehind, NOTHING, type Message, type View } from '../relay/fold.ts';
-import { MESSAGE_BYTES } from '../relay/message.ts';
 import { fleetFilter, nameProblem, parseTopic, topicOf, type Topic } from '../relay/topic.ts';
 import { boardLine, boardOf, boardTable, type Board } from './board-table.ts';
 import { defineCommand, type Io } from './command.ts';
 import { CommandFailed, EXIT, usageError } from './exit.ts';
+import type { Broker } from './fleet-feed.ts';
 import { OUTPUT_OPTION, outputFormat } from './output.ts';
 import { printable } from './table.ts';
 
@@ -47,38 +47,41 @@ A "?" behind the pods: messages are missing; the board is asked for all of it, a
     const problem = fleet === undefined ? undefined : nameProblem(fleet);
     if (problem !== undefined) throw usageError(`--fleet ${problem}`);
     const url = brokerUrl(options.broker);
-    const broker = { url, ...(await credentials(options)) };
+    const broker: Broker = {
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      tls: url.protocol === 'mqtts:',
+      port: url.port === '' ? DEFAULT_PORTS[url.protocol]! : Number(url.port),
+      clientId: `limpet-watch-${systemRandom().uuid().slice(0, 13)}`,
+      credentials: await credentials(options),
+    };
     await watch(broker, fleet, format === 'json' ? 'json' : screenKind(), io);
     return EXIT.ok;
   },
 });
 
 type Show = 'json' | 'screen' | 'lines';
-type Broker = Parameters<(typeof import('../mqtt/subscriber.ts'))['subscribe']>[0];
 
 function screenKind(): Show {
   return process.stdout.isTTY ? 'screen' : 'lines';
 }
 
-const SCHEMES = ['mqtt:', 'mqtts:'];
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'mqtt:': 1883, 'mqtts:': 8883 };
 
-function brokerUrl(given: string | undefined): string {
+function brokerUrl(given: string | undefined): URL {
   if (given === undefined) throw usageError('which broker? Give --broker mqtt://HOST');
   const url = URL.parse(given.includes('://') ? given : `mqtt://${given}`);
-  if (url === null || url.hostname === '' || !SCHEMES.includes(url.protocol)) {
+  if (url === null || url.hostname === '' || !Object.hasOwn(DEFAULT_PORTS, url.protocol)) {
     throw usageError(`--broker is mqtt://HOST[:PORT] or mqtts://HOST[:PORT], not "${given}"`);
   }
   if (url.username !== '' || url.password !== '') {
     throw usageError('a password in the URL can be seen by all: use --username, --password-file');
   }
-  return url.href.replace(/\/$/, '');
+  return url;
 }
-
-type Credentials = Omit<Broker, 'url'>;
 
 async function credentials(options: {
   readonly [K in 'ca' | 'cert' | 'key' | 'username' | 'password-file']: string | undefined;
-}): Promise<Credentials> {
+}): Promise<Broker['credentials']> {
   const { ca, cert, key, username, 'password-file': passwordFile } = options;
   if ((cert === undefined) !== (key === undefined)) {
     throw usageError('--cert and --key belong together');
@@ -87,9 +90,9 @@ async function credentials(options: {
   return {
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password: password.toString('utf8').replace(/\r?\n$/, '') }),
-    ...(ca !== undefined && { ca: await content(ca) }),
-    ...(cert !== undefined && { cert: await content(cert) }),
-    ...(key !== undefined && { key: await content(key) }),
+    ...(ca !== undefined && { authority: (await content(ca)).toString('utf8') }),
+    ...(cert !== undefined && { certificate: (await content(cert)).toString('utf8') }),
+    ...(key !== undefined && { key: (await content(key)).toString('utf8') }),
   };
 }
 
@@ -119,7 +122,7 @@ async function watch(broker: Broker, fleet: string | undefined, show: Show, io: 
   const boards = new Map<string, Watched>();
   const changed = new Set<Watched>();
   let trouble: string | undefined;
-  const { subscribe } = await import('../mqtt/subscriber.ts');
+  const { openFeed } = await import('./fleet-feed.ts');
   const heard = {
     message: (topic: string, payload: Uint8Array) => {
       const board = take(boards, topic, payload);
@@ -131,7 +134,7 @@ async function watch(broker: Broker, fleet: string | undefined, show: Show, io: 
     },
   };
   const filter = fleetFilter(fleet);
-  const link = await subscribe(broker, filter, MESSAGE_BYTES, systemRandom(), heard).catch(
+  const link = await openFeed(broker, filter, heard, io.clock, end.signal).catch(
     (error: unknown) => {
       if (error instanceof Failure) throw new CommandFailed(EXIT.unreachable, error.message);
       throw error;

@@ -10,12 +10,14 @@ import { connectAsync, type MqttClient } from 'mqtt';
 import { decode, encode, type Encoding } from '../../src/relay/codec.ts';
 import { DELIVERY, type MessageKind, type Messages } from '../../src/relay/message.ts';
 import { topicOf } from '../../src/relay/topic.ts';
-import { freePort, startMosquitto } from '../mqtt/mosquitto.ts';
+import { freePort, startBroker } from '../mqtt/broker.ts';
 import { limpet } from './cli.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 const T = Math.floor(Date.now() / 1000);
 const PI1 = { fleet: 'home', node: 'pi1' };
+
+const urlOf = ({ port }: { readonly port: number }) => `mqtt://127.0.0.1:${port}`;
 
 async function say<K extends MessageKind>(
   client: MqttClient,
@@ -68,13 +70,13 @@ function start(args: readonly string[]) {
 }
 
 test('a fleet as it is, as it changes, and a will; Ctrl-C ends it with 0', async () => {
-  await using broker = await startMosquitto();
-  const client = await connectAsync(broker.url, { protocolVersion: 5 });
+  await using broker = await startBroker();
+  const client = await connectAsync(urlOf(broker), { protocolVersion: 5 });
   await say(client, 'state', { s: 'online', sid: 's1', t: T });
   await say(client, 'snap', snapOf(1, 10));
   await client.publishAsync('limpet/v1/home/pi2/snap', 'rubbish', { retain: true });
-  const lines = start(['--broker', broker.url]);
-  const json = start(['--broker', broker.url, '--fleet', 'home', '-o', 'json']);
+  const lines = start(['--broker', urlOf(broker)]);
+  const json = start(['--broker', urlOf(broker), '--fleet', 'home', '-o', 'json']);
   await lines.until(/home\/pi1: online for \d+s, pods 1\/1, UnderVoltage, limpet 0\.1\.0\n/);
   await json.until(/"problems":\["UnderVoltage"\]/);
   const crash = { ...podState, ready: 0, restarts: 1, reason: 'CrashLoopBackOff' };
@@ -99,15 +101,15 @@ test('a fleet as it is, as it changes, and a will; Ctrl-C ends it with 0', async
 });
 
 test('a board with a gap is asked for its snapshot', async () => {
-  await using broker = await startMosquitto();
-  const client = await connectAsync(broker.url, { protocolVersion: 5 });
+  await using broker = await startBroker();
+  const client = await connectAsync(urlOf(broker), { protocolVersion: 5 });
   await say(client, 'state', { s: 'online', sid: 's1', t: T });
   await say(client, 'snap', snapOf(1, 10));
   await say(client, 'delta', { b: 1, q: 15, t: T });
   const { promise, resolve } = Promise.withResolvers<Buffer>();
   client.on('message', (_topic, payload) => resolve(payload));
   await client.subscribeAsync(topicOf(PI1, 'cmd'));
-  const lines = start(['--broker', broker.url]);
+  const lines = start(['--broker', urlOf(broker)]);
   await lines.until(/pods 1\/1\?/);
   const command = decode('cmd', await promise);
   assert.ok(command.ok && command.message.do === 'rebirth');
@@ -122,14 +124,14 @@ test('a broker that is not there, or refuses, is said in plain words', async () 
   const port = await freePort();
   const gone = await limpet(['watch', '--broker', `mqtt://127.0.0.1:${port}`]);
   assert.equal(gone.code, 3);
-  assert.match(gone.err, /nothing listens there/);
-  await using broker = await startMosquitto(['allow_anonymous false']);
-  const refused = await limpet(['watch', '--broker', broker.url]);
+  assert.match(gone.err, /nothing listens/);
+  await using broker = await startBroker([], { passwords: 'me:secret\n' });
+  const refused = await limpet(['watch', '--broker', urlOf(broker)]);
   assert.equal(refused.code, 3);
   assert.match(refused.err, /user name/);
-  const tls = await limpet(['watch', '--broker', broker.url.replace('mqtt:', 'mqtts:')]);
+  const tls = await limpet(['watch', '--broker', urlOf(broker).replace('mqtt:', 'mqtts:')]);
   assert.equal(tls.code, 3);
-  assert.match(tls.err, /TLS/);
+  assert.match(tls.err, /closed the connection|TLS/);
 });
 
 test('mistakes on the command line', async () => {

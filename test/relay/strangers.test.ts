@@ -14,7 +14,7 @@ import { encode } from '../../src/relay/codec.ts';
 import { discovery, haOf } from '../../src/relay/home-assistant.ts';
 import { DELIVERY, type MessageKind, type Messages, type Snap } from '../../src/relay/message.ts';
 import { topicOf } from '../../src/relay/topic.ts';
-import { startMosquitto } from '../mqtt/mosquitto.ts';
+import { startBroker } from '../mqtt/broker.ts';
 
 const PACKAGES = ['paho-mqtt==2.2.0', 'jsonschema==4.26.0'];
 const T = 1_795_640_000;
@@ -62,8 +62,8 @@ type Config = { readonly components: Readonly<Record<string, Entity>> };
 
 test('a Python client reads the fleet, and what it reads is as the schemas say', async () => {
   const packages = await python();
-  await using broker = await startMosquitto();
-  const client = await connectAsync(broker.url, { protocolVersion: 5 });
+  await using broker = await startBroker();
+  const client = await connectAsync(`mqtt://127.0.0.1:${broker.port}`, { protocolVersion: 5 });
   const say = async <K extends MessageKind>(kind: K, message: Messages[K]) => {
     const bytes = Buffer.from(encode(kind, message, 'json'));
     await client.publishAsync(topicOf(NAME, kind), bytes, DELIVERY[kind]);
