@@ -66,7 +66,7 @@ export type BrokerConnection = {
   bytes(): { readonly sent: number; readonly received: number };
 };
 
-/** Connects. Throws a `Failure`, also when the signal is aborted. */
+/** Connects. Throws a `Failure`, also when the signal is aborted; it has no say later on. */
 export async function connectBroker(
   options: BrokerOptions,
   signal: AbortSignal,
@@ -117,7 +117,6 @@ async function connectAs(
   });
   const abort = () => failed(new Failure('Cancelled', `the connection to ${where} was given up`));
   signal.addEventListener('abort', abort, { once: true });
-  void closed.then(() => signal.removeEventListener('abort', abort));
   if (signal.aborted) abort();
   const deadline = clock.at(clock.now().monoMs + options.deadlineMs, () =>
     failed(
@@ -131,6 +130,7 @@ async function connectAs(
   client.connect();
   const outcome = await Promise.race([accepted, closed]);
   deadline.cancel();
+  signal.removeEventListener('abort', abort);
   if (outcome !== true) throw outcome;
   return connectionOf({ version, client, socket, closed, failed, where, options });
 }
@@ -208,8 +208,11 @@ function connectionOf(parts: {
 }): BrokerConnection {
   const { version, client, socket, closed, failed, where, options } = parts;
   const { clock, deadlineMs } = options;
+  let ended: Failure | undefined;
+  void closed.then((reason) => void (ended = reason));
   /** What the package calls back with, the end of the connection, or the end of our patience. */
   const answered = async (what: string, ask: (done: (error?: unknown) => void) => void) => {
+    if (ended !== undefined) throw ended;
     const { promise, resolve } = Promise.withResolvers<unknown>();
     const timer = clock.at(clock.now().monoMs + deadlineMs, () =>
       failed(

@@ -73,6 +73,7 @@ const MAX_BACKOFF_MS = 5 * 60_000;
 const COALESCE_MS = 10_000;
 const BETWEEN_SNAPS_MS = 60_000;
 const SNAP_EVERY_MS = 24 * 3_600_000;
+const GOODBYE_MS = 2000;
 const IN_FLIGHT = 5;
 /** Later than that it is told with the mark of the past. */
 const LATE_SECONDS = 60;
@@ -213,7 +214,10 @@ export class Relay {
         const waitMs = await this.#tell(connection, sid);
         await this.#rest(waitMs, signal);
       }
-      await this.#publish(connection, 'state', state('leaving'));
+      const patience = clock.at(clock.now().monoMs + GOODBYE_MS, () =>
+        connection.destroy(new Failure('DeadlineExceeded', 'the broker did not take our goodbye')),
+      );
+      await this.#publish(connection, 'state', state('leaving')).finally(() => patience.cancel());
       await connection.end();
     } catch (error) {
       connection.destroy(error instanceof Failure ? error : new Failure('Unknown', String(error)));

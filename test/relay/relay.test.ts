@@ -1,0 +1,220 @@
+/** The relay with a real store and a real broker; a reader folds what it hears. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock, type Clock } from '../../src/base/clock.ts';
+import { createLog } from '../../src/base/log.ts';
+import { seededRandom } from '../../src/base/random.ts';
+import { connectBroker } from '../../src/mqtt/client.ts';
+import { decode } from '../../src/relay/codec.ts';
+import { fold, isBehind, NOTHING, type Message, type View } from '../../src/relay/fold.ts';
+import type { Evt, PodState } from '../../src/relay/message.ts';
+import { Relay } from '../../src/relay/relay.ts';
+import { fleetFilter, parseTopic, topicOf } from '../../src/relay/topic.ts';
+import { openOutbox } from '../../src/store/outbox.ts';
+import { startBroker } from '../mqtt/broker.ts';
+import mqttClient from 'mqtt/lib/client';
+import { connect as connectTcp } from 'node:net';
+
+const NAME = { fleet: 'farm', node: 'pi1' };
+const log = createLog('error', () => undefined);
+const until = async (what: string, is: () => boolean, ms = 10_000) => {
+  for (let waited = 0; !is(); waited += 20) {
+    if (waited > ms) throw new Error(`not in time: ${what}`);
+    await sleep(20);
+  }
+};
+
+/** Real time, which goes faster. */
+function fastClock(): Clock & { factor: number; skip(ms: number): void } {
+  const real = systemClock('0b5e55ed-boot', () => 0);
+  let skipped = 0;
+  const waiting = new Set<{ at: number; run: () => void }>();
+  const clock = {
+    factor: 1,
+    now: () => {
+      const { monoMs, wallMs, boot } = real.now();
+      return { monoMs: monoMs + skipped, wallMs: wallMs + skipped, boot };
+    },
+    sleep: (ms: number, signal: AbortSignal) =>
+      new Promise<void>((resolve, reject) => {
+        if (signal.aborted) return reject(signal.reason as Error);
+        const timer = clock.at(clock.now().monoMs + ms, resolve);
+        signal.addEventListener('abort', () => {
+          timer.cancel();
+          reject(signal.reason as Error);
+        });
+      }),
+    at: (monoMs: number, run: () => void) => {
+      const entry = { at: monoMs, run };
+      waiting.add(entry);
+      const fire = () => {
+        if (waiting.delete(entry)) run();
+      };
+      const timer = real.at(monoMs - skipped, fire);
+      return {
+        cancel: () => {
+          waiting.delete(entry);
+          timer.cancel();
+        },
+      };
+    },
+    soon: real.soon,
+    skip: (ms: number) => {
+      skipped += ms;
+      const { monoMs } = clock.now();
+      for (const entry of [...waiting].sort((a, b) => a.at - b.at)) {
+        if (entry.at <= monoMs && waiting.delete(entry)) entry.run();
+      }
+    },
+  };
+  return clock;
+}
+
+const pod = (n: number, restarts = 0): PodState => ({
+  uid: `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`,
+  ...{ namespace: 'default', name: `web-${n}`, phase: 'Running', ready: 1, containers: 1 },
+  ...{ restarts, since: 1_800_000_000 },
+});
+
+function createNode(t: TestContext, port: () => number) {
+  const directory = mkdtempSync(join(tmpdir(), 'limpet-relay-'));
+  const clock = fastClock();
+  const outbox = openOutbox(directory, { clock, log });
+  const pods = new Map(Array.from({ length: 10 }, (_, n) => [n, pod(n)]));
+  const stop = new AbortController();
+  const relay = new Relay({
+    ...{ name: NAME, encoding: 'cbor', homeAssistant: false, outbox, clock, log },
+    random: seededRandom(1),
+    connect: (session, signal) =>
+      connectBroker(
+        {
+          ...{ host: '127.0.0.1', port: port(), tls: false, version: 'auto', clientId: 'pi1' },
+          ...{ credentials: {}, keepAliveSeconds: 60, deadlineMs: 5000 },
+          ...{ sessionExpirySeconds: 3600, clock, ...session },
+        },
+        signal,
+      ),
+    facts: () => ({ node: { version: '1' }, pods: [...pods.values()], conditions: [] }),
+  });
+  const running = relay.run(stop.signal);
+  const end = async () => {
+    stop.abort();
+    await running;
+    outbox[Symbol.dispose]();
+    rmSync(directory, { recursive: true, force: true });
+  };
+  return { clock, outbox, pods, relay, end };
+}
+
+/** A client of the package itself, which hears retained messages too. */
+async function reader(port: number) {
+  const client = new mqttClient.default(() => connectTcp(port, '127.0.0.1'), {
+    ...{ protocolVersion: 5, reconnectPeriod: 0, clientId: `reader-${Math.random()}`, clean: true },
+  });
+  const heard = { view: NOTHING as View, events: [] as Evt[], bytes: 0, kinds: [] as string[] };
+  client.on('message', (topic, payload) => {
+    const kind = parseTopic(topic)?.kind;
+    if (kind === undefined || kind === 'cmd' || kind === 'ha') return;
+    const decoded = decode(kind, payload);
+    assert.ok(decoded.ok, `${topic}: ${JSON.stringify(decoded)}`);
+    heard.kinds.push(kind);
+    if (kind === 'evt') heard.events.push(decoded.message as Evt);
+    heard.view = fold(heard.view, { kind, message: decoded.message } as Message);
+  });
+  await new Promise((resolve) => client.once('connect', resolve));
+  await client.subscribeAsync(fleetFilter('farm'), { qos: 1 });
+  return {
+    heard,
+    ask: (text: string) => client.publishAsync(topicOf(NAME, 'cmd'), text, { qos: 1 }),
+    end: () => client.endAsync(true),
+  };
+}
+
+test('three days without a broker: events once and in order, statuses fold, and the truth', async (t) => {
+  await using broker = await startBroker(['max_queued_messages 0', 'max_inflight_messages 0']);
+  const node = createNode(t, () => broker.port);
+  await until('connected', () => node.relay.report().connected);
+  await broker.stop();
+  await until('cut off', () => !node.relay.report().connected);
+  const random = seededRandom(3);
+  const before = process.memoryUsage().rss;
+  for (let n = 0; n < 10_000; n++) {
+    const which = Math.floor(random.next() * 10);
+    node.pods.set(which, pod(which, n + 1));
+    node.relay.changed();
+    if (n % 5 === 0) {
+      node.relay.event(
+        {
+          ...{ type: 'Warning', reason: 'BackOff', message: `failure ${n}` },
+          object: { kind: 'Pod', namespace: 'default', name: `web-${which}`, uid: pod(which).uid },
+        },
+        node.clock.now(),
+      );
+    }
+    node.clock.skip((3 * 86_400_000) / 10_000);
+  }
+  assert.ok(node.outbox.waiting <= 2010, `${node.outbox.waiting} rows`);
+  assert.equal(node.outbox.dropped, 0);
+  const grown = (process.memoryUsage().rss - before) / 1e6;
+  t.diagnostic(`${node.outbox.waiting} rows wait; memory grew by ${grown.toFixed(1)} MB`);
+  await broker.start();
+  const watcher = await reader(broker.port);
+  node.clock.skip(300_000);
+  await until('all told', () => node.outbox.waiting === 0);
+  await until('all heard', () => watcher.heard.events.length >= 2000);
+  const { events, view } = watcher.heard;
+  assert.equal(new Set(events.map(({ id }) => id)).size, 2000);
+  assert.deepEqual(
+    events.map(({ message }) => message),
+    Array.from({ length: 2000 }, (_, n) => `failure ${5 * n}`),
+  );
+  assert.ok(events.slice(0, 1990).every(({ h }) => h === 1));
+  assert.deepEqual([...view.base!.pods.values()], [...node.pods.values()]);
+  assert.equal(isBehind(view), false);
+  await watcher.end();
+  await node.end();
+});
+
+test('late subscriber, gap, lost retained messages, wrong commands', async (t) => {
+  await using broker = await startBroker();
+  const node = createNode(t, () => broker.port);
+  await until('connected', () => node.relay.report().connected);
+  const early = await reader(broker.port);
+  await until('the snapshot', () => early.heard.view.base !== undefined);
+  node.pods.set(3, pod(3, 1));
+  node.relay.changed();
+  await sleep(100);
+  node.clock.skip(10_000);
+  await until('the delta', () => early.heard.view.base?.pods.get(pod(3).uid)?.restarts === 1);
+  node.pods.set(4, pod(4, 1));
+  node.relay.changed();
+  await sleep(100);
+  node.clock.skip(10_000);
+  await until('a second', () => early.heard.view.base?.pods.get(pod(4).uid)?.restarts === 1);
+  // It hears the snapshot and the last delta, and so knows that one is missing.
+  const late = await reader(broker.port);
+  await until('behind', () => late.heard.view.base !== undefined && isBehind(late.heard.view));
+  for (const wrong of ['rubbish', '{"id":"1","do":"reboot"}', '']) await late.ask(wrong);
+  await until('ignored', () => node.relay.report().ignored === 3);
+  for (let n = 0; n < 5; n++) await late.ask('{"id":"1","do":"rebirth"}');
+  node.clock.skip(60_000);
+  await until('the truth', () => !isBehind(late.heard.view));
+  assert.deepEqual([...late.heard.view.base!.pods.values()], [...node.pods.values()]);
+  assert.equal(late.heard.kinds.filter((kind) => kind === 'snap').length, 2);
+  // A broker that starts anew has lost what was retained.
+  await broker.stop();
+  await until('cut off', () => !node.relay.report().connected);
+  await broker.start();
+  node.clock.skip(300_000);
+  await until('connected', () => node.relay.report().connected);
+  const anew = await reader(broker.port);
+  node.clock.skip(60_000);
+  await until('the truth again', () => !isBehind(anew.heard.view));
+  await node.end();
+  await until('leaving', () => anew.heard.view.state?.s === 'leaving');
+  for (const one of [anew]) await one.end();
+});
