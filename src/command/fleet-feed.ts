@@ -8,6 +8,7 @@ export type Broker = Pick<BrokerOptions, 'host' | 'port' | 'tls' | 'credentials'
 export type Feed = {
   /** Sends, or does not: who asks, asks again. */
   publish(topic: string, payload: Uint8Array): void;
+  /** After `signal` was aborted. */
   close(): Promise<void>;
 };
 
@@ -53,6 +54,7 @@ export async function openFeed(
       if (current === undefined) {
         await clock.sleep(AGAIN_MS, signal);
         current = await open();
+        if (signal.aborted) await current.end();
       }
       const why = await current.closed;
       current = undefined;
@@ -64,7 +66,10 @@ export async function openFeed(
     publish: (topic, payload) => {
       void current?.publish(topic, payload, { qos: 1, retain: false }).catch(() => undefined);
     },
-    close: async () => await kept,
+    close: async () => {
+      await current?.end();
+      await kept;
+    },
   };
 }
 
