@@ -7,7 +7,7 @@ import { nearest } from './command/arguments.ts';
 import type { Io } from './command/command.ts';
 import { CommandFailed, EXIT, usageError } from './command/exit.ts';
 import { helpOf, overview } from './command/help.ts';
-import { COMMANDS } from './command/index.ts';
+import { COMMANDS, HIDDEN } from './command/index.ts';
 
 async function main(argv: readonly string[], io: Io): Promise<number> {
   const [name = '', ...rest] = kubectlWords(argv);
@@ -22,7 +22,7 @@ async function main(argv: readonly string[], io: Io): Promise<number> {
     await io.out(overview(COMMANDS));
     return EXIT.ok;
   }
-  const entry = COMMANDS.find((candidate) => candidate.name === name);
+  const entry = [...COMMANDS, ...HIDDEN].find((candidate) => candidate.name === name);
   if (entry === undefined) {
     const names = COMMANDS.map((candidate) => candidate.name);
     const near = nearest(name, names);

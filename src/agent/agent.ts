@@ -9,7 +9,7 @@ import { Failure, faultOf } from '../base/failure.ts';
 import { createLog } from '../base/log.ts';
 import { systemRandom } from '../base/random.ts';
 import { BUILT_WALL_MS } from '../base/version.ts';
-import type { NewEvent } from '../kube/event.ts';
+import type { EventObject, NewEvent } from '../kube/event.ts';
 import type { Pod } from '../kube/pod.ts';
 import { fileFailure } from '../linux/files.ts';
 import { hostIPs } from '../linux/addresses.ts';
@@ -18,7 +18,7 @@ import { createNotifier } from '../linux/notify.ts';
 import { bootId } from '../linux/proc.ts';
 import type { Want } from '../pod/model.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
-import type { LocalApi, NodeReport } from '../server/api.ts';
+import type { BoardReport, LocalApi, NodeReport } from '../server/api.ts';
 import { serveLocal } from '../server/local.ts';
 import { watchManifests } from '../source/manifest-directory.ts';
 import { openStore } from '../store/open.ts';
@@ -31,6 +31,8 @@ import { createLocalApi } from './local-api.ts';
 import { keepLogsSmall } from './log-rotation.ts';
 import { createKubeletPorts, type KubeletPorts } from './kubelet-ports.ts';
 import type { Everything } from './looks.ts';
+import { createHardware, type Hardware } from './hardware-loop.ts';
+import { takeInventory, type Inventory } from './inventory.ts';
 import { createMembership, type Membership } from './membership.ts';
 import type { AgentOptions } from './options.ts';
 import { removeLostRecords, removeTornNetworkRecords } from './network-records.ts';
@@ -83,7 +85,15 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   for (const warning of options.configWarnings) log.warn(warning);
   const onLaterThan = (wallMs: number) => void (floorMs = Math.max(floorMs, wallMs));
   const base = { clock, log, store, trimHeap: () => libc?.trimHeap() };
-  const agent = new Agent(options, base, onLaterThan, stack);
+  const hardware = createHardware({
+    ...{ clock, log, rootDirectory },
+    root: '',
+    runDirectory: options.runDirectory,
+    earliestWallMs: BUILT_WALL_MS,
+    isSynchronized: () => libc?.clockIsSynchronized(),
+    onEvent: (event) => store.recordEvent({ ...event, object: nodeObject(options) }, clock.now()),
+  });
+  const agent = new Agent(options, { ...base, hardware }, onLaterThan, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -105,6 +115,8 @@ class Agent {
   readonly #core: Core;
   readonly #ports: KubeletPorts;
   readonly #membership: Membership | undefined;
+  readonly #hardware: Hardware;
+  #inventory: Inventory | undefined;
   readonly #unknown = new Set<string>();
   #swept = false;
   #mending = false;
@@ -123,18 +135,20 @@ class Agent {
 
   constructor(
     options: AgentOptions,
-    base: Foundation,
+    { hardware, ...base }: Foundation & { readonly hardware: Hardware },
     onLaterThan: (wallMs: number) => void,
     stack: AsyncDisposableStack,
   ) {
     this.#options = options;
     this.#base = base;
+    this.#hardware = hardware;
     this.#core = createCore(options, base, stack);
     this.#ports = createKubeletPorts({ options, base, core: this.#core });
     this.#membership = createMembership(options, {
       ...base,
       runtime: this.#runtime,
       cri: this.#core.cri,
+      board: hardware,
       onLaterThan,
       onLease: (isRenewed) => {
         const { offline, clusterObjects } = this.#core;
@@ -170,6 +184,8 @@ class Agent {
       this.#storeAgain(signal),
       this.#membership?.run(signal),
       this.#ports.run(signal),
+      this.#hardware.run(signal),
+      this.#takeInventory(signal),
     ]);
     const { turns, starts } = this.#core;
     turns.halt();
@@ -177,6 +193,20 @@ class Agent {
     const patience = this.#base.clock.sleep(LONGEST_STOP_MS, new AbortController().signal);
     await Promise.race([starts.drain(), patience]);
     turns.stop(new Error('the agent is stopping'));
+  }
+
+  async #takeInventory(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#base;
+    const { runDirectory } = this.#options;
+    this.#inventory = await takeInventory({ clock, log, runDirectory }, signal);
+  }
+
+  #board(): BoardReport {
+    const { facts, conditions, figures } = this.#hardware;
+    return {
+      ...{ facts: facts(), conditions: conditions(), figures: figures() },
+      ...(this.#inventory !== undefined && { inventory: this.#inventory }),
+    };
   }
 
   #localApi(): LocalApi {
@@ -192,6 +222,7 @@ class Agent {
       runtime: this.#runtime,
       cgroupDriver: () => nodeCgroup.driver(),
       cluster: () => this.#membership?.report(),
+      board: () => this.#board(),
       hostIP: () => hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
       findings: () => [
@@ -411,6 +442,12 @@ function* runningContainers(turns: Turns) {
       if (state === 'CONTAINER_RUNNING') yield { id, pod: want.pod, name, attempt };
     }
   }
+}
+
+/** The kubelet, too, gives the name of the Node as its UID. */
+function nodeObject({ nodeName, cluster }: AgentOptions): EventObject {
+  const inApi = cluster === undefined ? {} : ({ inApi: true } as const);
+  return { kind: 'Node', name: nodeName, uid: nodeName, ...inApi };
 }
 
 function manifestEvent({ path, message }: NodeReport['manifestErrors'][number]): NewEvent {

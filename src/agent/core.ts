@@ -4,6 +4,7 @@ import { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import { systemRandom } from '../base/random.ts';
+import { remembered } from '../base/remembered.ts';
 import type { CriRuntime } from '../cri/open.ts';
 import { open as openRuntime } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
@@ -34,6 +35,9 @@ import { bringUpToDate } from './report.ts';
 import type { Slots } from './slots.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
+
+/** An address that changes is known after so long: by statuses, probes and new containers. */
+const ADDRESSES_MS = 5_000;
 
 /** What there is before there are pods. */
 export type Foundation = {
@@ -109,10 +113,13 @@ export function createCore(
   const clusterObjects = clusterObjectsOf(options, base, (uid) =>
     turns.post(uid, { type: 'ObjectsChanged' }),
   );
-  const hostIP = () => hostIPs()[0];
+  const nodeAddresses = remembered(clock, ADDRESSES_MS, () => addressesNow(options.nodeIPs));
+  const localIPs = remembered(clock, ADDRESSES_MS, hostIPs);
+  const hostIP = () => localIPs()[0];
   const execute = createExecute({
-    ...{ options, ...means, runtime: cri.runtime, looks, clock, onEvent, hostIP, log },
+    ...{ options, ...means, runtime: cri.runtime, looks, clock, onEvent, log },
     ...(clusterObjects ?? WITHOUT_API),
+    hostIPs: localIPs,
     onView: (worker, view) => turns.post(worker.uid, { type: 'Looked', view }),
   });
   const probes = stack.use(
@@ -134,7 +141,7 @@ export function createCore(
       // Before their status is taken: who starts again has not failed.
       offline.attend(workers);
       const onHost = workers.some(({ want }) => want.pod.spec.hostNetwork);
-      const address = onHost ? addressesNow(options.nodeIPs)[0] : undefined;
+      const address = onHost ? nodeAddresses()[0] : undefined;
       // Now, and not when somebody asks: conditions bear the time at which they changed.
       for (const worker of workers) bringUpToDate(worker, clock.now(), address);
       statuses.changed(workers);
@@ -153,7 +160,7 @@ export function createCore(
   const statuses = new PodStatuses({
     ...{ clock, log },
     random: systemRandom(),
-    hostIPs: () => addressesNow(options.nodeIPs),
+    hostIPs: nodeAddresses,
     uidOf: (worker) => objectUidOf(worker, mirrors),
     onDeleted: (uid) => desired.forgetApiPod(uid),
   });

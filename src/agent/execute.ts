@@ -17,7 +17,6 @@ import { NO_OBJECTS, type Objects } from '../kube/objects.ts';
 import type { Lifecycle, Pod } from '../kube/pod.ts';
 import { REASON } from '../kube/reason.ts';
 import { podResources, qosClass } from '../kube/qos.ts';
-import { hostIPs } from '../linux/addresses.ts';
 import { containerConfig } from '../pod/container-config.ts';
 import { resolveEnvironment } from '../pod/environment.ts';
 import { objectOf } from '../pod/events.ts';
@@ -67,7 +66,8 @@ export type ExecuteOptions = {
   readonly onView: (worker: Worker, view: Awaited<ReturnType<Looks['look']>>) => void;
   readonly onEvent: (event: NewEvent) => void;
   readonly clock: Clock;
-  readonly hostIP: () => string | undefined;
+  /** Of this machine; see `addresses.ts`. */
+  readonly hostIPs: () => readonly string[];
   readonly log: Log;
 };
 
@@ -218,7 +218,7 @@ async function runLifecycle(
   const handler = container?.lifecycle?.[name];
   if (container === undefined || handler === undefined) return OK;
   const { runtime, clock } = state;
-  const podIP = podIPOf(worker, state.hostIP);
+  const podIP = podIPOf(worker, () => state.hostIPs()[0]);
   const target = { runtime, clock, container, containerId: action.id, podIP };
   try {
     const note = await runHook(target, handler, signal);
@@ -266,7 +266,7 @@ async function createContainer(run: Run<Of<'CreateContainer'>>) {
   const ips = currentSandbox(worker.seen)?.ips ?? [];
   const { allocatable } = state;
   const objects = source === 'api' ? state.objects : NO_OBJECTS;
-  const facts = { source, allocatable, podIPs: ips, hostIPs: hostIPs() };
+  const facts = { source, allocatable, podIPs: ips, hostIPs: state.hostIPs() };
   const environment = resolveEnvironment(pod, container, objects, facts);
   if (!environment.ok) return environment;
   const { clusterDomain } = state.options;

@@ -4,6 +4,7 @@ import { Failure } from '../base/failure.ts';
 import type { Random } from '../base/random.ts';
 import { formatProblem } from '../kube/manifest-node.ts';
 import type {
+  BoardReport,
   ClusterReport,
   DeleteReport,
   Finding,
@@ -32,6 +33,7 @@ export type LocalApiOptions = {
   readonly runtime: RuntimeState;
   readonly cgroupDriver: () => string;
   readonly cluster: () => ClusterReport | undefined;
+  readonly board: () => BoardReport;
   readonly hostIP: () => string | undefined;
   readonly manifestErrors: () => NodeReport['manifestErrors'];
   readonly findings: () => readonly Finding[];
@@ -166,6 +168,7 @@ function nodeReport(context: LocalApiOptions, pods: readonly PodReport[]): NodeR
     },
     cgroupDriver: context.cgroupDriver(),
     ...(cluster !== undefined && { cluster }),
+    board: context.board(),
     store: {
       path: options.rootDirectory,
       state: health.ok ? store.opening.state : health.fault.code,

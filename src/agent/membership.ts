@@ -9,6 +9,7 @@ import { KUBERNETES_VERSION } from '../base/version.ts';
 import type { CriRuntime } from '../cri/open.ts';
 import type { Image } from '../kube/cri.ts';
 import { fileSystemBytes, machineFacts, nodeAddresses } from '../linux/machine.ts';
+import type { BoardHealth } from '../node/board.ts';
 import type { NodeFacts } from '../node/status.ts';
 import type { Store } from '../store/store.ts';
 import { createCluster, type Cluster, type ClusterParts } from './cluster.ts';
@@ -23,6 +24,7 @@ export type MembershipParts = {
   readonly store: Store;
   readonly runtime: RuntimeState;
   readonly cri: CriRuntime;
+  readonly board: BoardHealth;
   readonly onLaterThan: (wallMs: number) => void;
   readonly onLease: ClusterParts['onLease'];
   readonly onSession: NonNullable<ClusterParts['onSession']>;
@@ -38,7 +40,7 @@ export function createMembership(
 ): Membership | undefined {
   const { nodeName, maxPods, nodeIPs, rootDirectory, kubelet } = options;
   if (options.cluster === undefined) return undefined;
-  const { clock, log, store, runtime, cri, onLaterThan, onLease, onSession } = parts;
+  const { clock, log, store, runtime, cri, board, onLaterThan, onLease, onSession } = parts;
   const storeProblem = () => {
     const health = store.health();
     return health.ok ? undefined : health.fault.message;
@@ -49,6 +51,7 @@ export function createMembership(
     storageBytes: fileSystemBytes(rootDirectory),
     runtime,
     storeProblem: storeProblem(),
+    board: board.conditions(),
     images: runtime.connected ? await imagesOf(cri, signal) : undefined,
   });
   const registration = { nodeName, ...options.cluster.registration };
@@ -80,6 +83,7 @@ export function createMembership(
   return {
     ...cluster,
     run: async (signal) => {
+      using _turns = board.onTurn(() => cluster.poke());
       await Promise.all([cluster.run(signal), keepLooking(signal)]);
     },
   };

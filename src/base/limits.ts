@@ -33,6 +33,10 @@ export const LIMITS = {
   execCredentialBytes: 256 * 1024,
   /** Bytes that are kept of what a probe or a hook is answered; the kubelet's limit. */
   probeOutputBytes: 10 * 1024,
+  /** Bytes of one file of the kernel about the board; the mounts of all pods are the most. */
+  hardwareFileBytes: 256 * 1024,
+  /** Bytes of the inventory that is kept until the next boot. */
+  inventoryBytes: 64 * 1024,
   /** Events kept on the card. */
   events: 1000,
   /** Events kept for one pod. */

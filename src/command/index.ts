@@ -7,6 +7,15 @@ export type Entry = {
   load(): Promise<Command>;
 };
 
+/** What the agent starts for itself. */
+export const HIDDEN: readonly Entry[] = [
+  {
+    name: 'inventory',
+    summary: 'Print what the machine is made of',
+    load: async () => (await import('./inventory.ts')).command,
+  },
+];
+
 export const COMMANDS: readonly Entry[] = [
   {
     name: 'run',

@@ -1,4 +1,4 @@
-import type { ClusterReport, NodeReport } from '../server/api.ts';
+import type { BoardReport, ClusterReport, NodeReport } from '../server/api.ts';
 import { ask, SOCKET_OPTION } from './client.ts';
 import { defineCommand } from './command.ts';
 import { EXIT } from './exit.ts';
@@ -40,10 +40,18 @@ export function describeNode(report: NodeReport, nowMs: number): string {
       ...(report.cluster === undefined
         ? []
         : ([['Cluster', describeCluster(report.cluster, nowMs)]] as const)),
+      ['Board', printable(describeBoard(report.board))],
       ['Store', `${[store.state, store.message].filter(Boolean).join(': ')} (${store.path})`],
       ['Pods', describeCounts(report.pods)],
     ]),
   ];
+  const turned = report.board.conditions.filter(({ status }) => status !== 'False');
+  if (turned.length > 0) {
+    const rows = turned.map(({ type, status, since, message }) => [
+      ...[type, status, ageOf(since, nowMs), message],
+    ]);
+    parts.push('\nConditions of the board:\n', table(['TYPE', 'STATUS', 'SINCE', 'MESSAGE'], rows));
+  }
   const wrong = report.findings.filter((finding) => finding.health !== 'ok');
   if (wrong.length > 0) {
     parts.push('\nFindings:\n');
@@ -70,6 +78,19 @@ function describeCluster(cluster: ClusterReport, nowMs: number): string {
       : `last heard ${ageOf(lastHeard, nowMs)} ago`,
     registered ? 'node registered' : 'NODE NOT REGISTERED',
     certificateExpires === undefined ? '' : `certificate until ${certificateExpires}`,
+  ];
+  return parts.filter((part) => part !== '').join(', ');
+}
+
+function describeBoard({ facts, figures, conditions }: BoardReport): string {
+  const hottest = Math.max(
+    ...figures.flatMap(({ name, value }) => (name === 'temperature_celsius' ? value : [])),
+  );
+  const bad = conditions.filter(({ status }) => status === 'True').length;
+  const parts = [
+    facts['model'] ?? 'unknown',
+    hottest === -Infinity ? '' : `${Math.round(hottest)} °C`,
+    conditions.length === 0 ? 'not looked at yet' : bad === 0 ? 'well' : `${bad} WRONG`,
   ];
   return parts.filter((part) => part !== '').join(', ');
 }

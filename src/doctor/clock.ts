@@ -1,18 +1,8 @@
 /** The wall clock: boards without a battery start in the past. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { reporter, type Check, type Machine } from './machine.ts';
+import { clockSetter } from '../linux/clock-setter.ts';
+import { reporter, type Check } from './machine.ts';
 
 const { ok, degraded, failed } = reporter('clock');
-/** systemd-timesyncd makes this file when it has set the clock. */
-const SYNCHRONIZED = '/run/systemd/timesync/synchronized';
-/** Other programs that set the clock, by their pid files. */
-const OTHERS: readonly (readonly [name: string, path: string])[] = [
-  ['chrony', '/run/chrony/chronyd.pid'],
-  ['chrony', '/run/chronyd.pid'],
-  ['ntpsec', '/run/ntpd.pid'],
-];
-
 export const clockCheck: Check = {
   name: 'clock',
   run(machine) {
@@ -27,9 +17,9 @@ export const clockCheck: Check = {
         ),
       ];
     }
-    if (has(machine, SYNCHRONIZED)) return [ok(`${shown}, set by systemd-timesyncd`)];
-    const other = OTHERS.find(([, path]) => has(machine, path));
-    if (other !== undefined) return [ok(`${shown}, left to ${other[0]}`)];
+    const setter = clockSetter(machine.root);
+    if (setter === 'systemd-timesyncd') return [ok(`${shown}, set by ${setter}`)];
+    if (setter !== undefined) return [ok(`${shown}, left to ${setter}`)];
     return [
       degraded(
         `${shown}, but nobody has set the clock since the boot`,
@@ -38,7 +28,3 @@ export const clockCheck: Check = {
     ];
   },
 };
-
-function has(machine: Machine, path: string): boolean {
-  return existsSync(join(machine.root, path));
-}

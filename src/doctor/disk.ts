@@ -2,14 +2,10 @@
 import { closeSync, fdatasyncSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoOf, faultOf } from '../base/failure.ts';
+import { ROOM_REMEDY, spaceStanding, spaceText } from '../node/space.ts';
 import type { Finding } from '../server/api.ts';
 import { reporter, type Check, type Machine } from './machine.ts';
 
-const MIB = 1024 * 1024;
-const FULL_BYTES = 64 * MIB;
-/** The kubelet's eviction threshold nodefs.available. */
-const LOW_SHARE = 0.1;
-const LOW_INODE_SHARE = 0.05;
 const SYNC_ROUNDS = 5;
 const SYNC_BYTES = 4096;
 const SLOW_MS = 100;
@@ -36,18 +32,18 @@ export function judgeSpace(
   inodes: number,
 ): Finding {
   const { ok, degraded, failed } = reporter('disk-space');
-  const free = `${Math.floor(freeBytes / MIB)} MiB of ${Math.floor(totalBytes / MIB)} MiB free`;
-  const remedy =
-    'make room: sudo journalctl --vacuum-size=50M; sudo apt clean; and remove images that no pod ' +
-    'needs: sudo ctr -n k8s.io images ls';
-  if (freeBytes < FULL_BYTES) return failed(`${path} is full: ${free}`, remedy);
-  // Some file systems (btrfs) count no inodes.
-  if (inodes > 0 && freeInodes / inodes < LOW_INODE_SHARE) {
-    return degraded(`${path}: ${freeInodes} of ${inodes} inodes left`, remedy);
+  const space = { freeBytes, totalBytes, freeInodes, inodes };
+  const free = spaceText(space);
+  switch (spaceStanding(space)) {
+    case 'full':
+      return failed(`${path} is full: ${free}`, ROOM_REMEDY);
+    case 'few-inodes':
+      return degraded(`${path}: ${freeInodes} of ${inodes} inodes left`, ROOM_REMEDY);
+    case 'low':
+      return degraded(`${path} is nearly full: ${free}`, ROOM_REMEDY);
+    case 'ok':
+      return ok(`${path}: ${free}`);
   }
-  if (freeBytes / totalBytes < LOW_SHARE)
-    return degraded(`${path} is nearly full: ${free}`, remedy);
-  return ok(`${path}: ${free}`);
 }
 
 export const speedCheck: Check = {

@@ -50,8 +50,13 @@ export function reporter(check: string) {
 
 /** The text of a file of the machine, without its last newline; undefined when it can't be read. */
 export function readText(machine: Machine, path: string): string | undefined {
+  return readBytes(machine, path)?.toString('utf8').trimEnd();
+}
+
+/** The bytes of a file of the machine; undefined when it can't be read. */
+export function readBytes(machine: Machine, path: string): Buffer | undefined {
   try {
-    return readFileSync(join(machine.root, path), 'utf8').trimEnd();
+    return readFileSync(join(machine.root, path));
   } catch {
     return undefined;
   }

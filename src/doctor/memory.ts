@@ -1,5 +1,6 @@
 /** What the kernel does with memory: page size, huge pages, swap. */
-import { reporter, readText, type Check } from './machine.ts';
+import { pageBytesOf } from '../linux/proc.ts';
+import { readBytes, readText, reporter, type Check } from './machine.ts';
 
 const COMMON_PAGE_KIB = 4;
 
@@ -7,8 +8,8 @@ export const pagesCheck: Check = {
   name: 'memory-pages',
   run(machine) {
     const { ok, degraded } = reporter('memory-pages');
-    const maps = readText(machine, '/proc/self/smaps') ?? '';
-    const pageKib = Number(/^KernelPageSize:\s+(\d+) kB$/m.exec(maps)?.[1] ?? COMMON_PAGE_KIB);
+    const pageBytes = pageBytesOf(readBytes(machine, '/proc/self/auxv'));
+    const pageKib = (pageBytes ?? COMMON_PAGE_KIB * 1024) / 1024;
     const enabled = readText(machine, '/sys/kernel/mm/transparent_hugepage/enabled') ?? '';
     const setting = /\[(\w+)\]/.exec(enabled)?.[1] ?? 'absent';
     const message = `pages of ${pageKib} KiB, transparent huge pages: ${setting}`;

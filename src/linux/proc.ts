@@ -42,6 +42,25 @@ export function parseCpuList(text: string): number {
   return count;
 }
 
+const AT_PAGESZ = 6n;
+
+/**
+ * Bytes of a page, in the bytes of `/proc/self/auxv` of a 64-bit process; undefined when they are
+ * none. Source: getauxval(3).
+ */
+export function pageBytesOf(auxv: Uint8Array | undefined): number | undefined {
+  if (auxv === undefined) return undefined;
+  const view = new DataView(auxv.buffer, auxv.byteOffset, auxv.byteLength);
+  for (let at = 0; at + 16 <= auxv.byteLength; at += 16) {
+    if (view.getBigUint64(at, true) !== AT_PAGESZ) continue;
+    const bytes = Number(view.getBigUint64(at + 8, true));
+    return bytes >= 4096 && bytes <= 1024 * 1024 && Number.isInteger(Math.log2(bytes))
+      ? bytes
+      : undefined;
+  }
+  return undefined;
+}
+
 export type MountEntry = {
   readonly mountId: number;
   readonly parentId: number;

@@ -31,9 +31,10 @@ export function statusPatch(before: NodeStatus, after: NodeStatus): StatusPatch 
     // Merged by type by default, but one type may have several.
     patch['addresses'] = [...(after.addresses ?? []), { $patch: 'replace' }];
   }
-  const conditions = (after.conditions ?? []).map((condition) =>
-    conditionPatch(before.conditions ?? [], condition),
-  );
+  const conditions = (after.conditions ?? [])
+    .map((condition) => conditionPatch(before.conditions ?? [], condition))
+    // Those of the board have no heartbeat: there is nothing to say while they do not turn.
+    .filter((condition) => Object.keys(condition).length > 1);
   const changed =
     Object.keys(patch).length > 0 || conditions.some(({ status }) => status !== undefined);
   return { patch: { ...patch, conditions }, changed };

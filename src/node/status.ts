@@ -7,6 +7,7 @@ import type { V1NodeCondition, V1NodeStatus } from '@kubernetes/client-node/dist
 
 import type { Image, RuntimeHandler, RuntimeStatus, RuntimeVersion } from '../kube/cri.ts';
 import type { Wire } from '../kube/wire.ts';
+import type { BoardCondition } from './board.ts';
 
 export type NodeStatus = Wire<V1NodeStatus>;
 export type NodeCondition = Wire<V1NodeCondition>;
@@ -46,6 +47,8 @@ export type NodeFacts = {
   };
   /** Why nothing can be stored; undefined when all is well. */
   readonly storeProblem: string | undefined;
+  /** Conditions of the board: a Node may have any beside its own. */
+  readonly board: readonly BoardCondition[];
   /** Undefined when the runtime could not be asked. */
   readonly images: readonly Image[] | undefined;
 };
@@ -172,7 +175,7 @@ function conditionsOf(
       ? (['True', 'KubeletReady', 'kubelet is posting ready status'] as const)
       : (['False', 'KubeletNotReady', problem] as const);
   const conditions = { ...NO_PRESSURE, Ready: ready };
-  return Object.entries(conditions).map(([type, [status, reason, message]]) => {
+  const own = Object.entries(conditions).map(([type, [status, reason, message]]) => {
     const old = before.find((condition) => condition.type === type);
     const since = old?.status === status ? old.lastTransitionTime : undefined;
     return {
@@ -184,6 +187,17 @@ function conditionsOf(
       lastTransitionTime: since ?? now,
     };
   });
+  return [...facts.board.map((condition) => boardCondition(condition, before)), ...own];
+}
+
+/** Without the time of a heartbeat: it is told when it turns, and not again. */
+function boardCondition(
+  { type, status, reason, message, since }: BoardCondition,
+  before: readonly NodeCondition[],
+): NodeCondition {
+  const old = before.find((condition) => condition.type === type);
+  const kept = old?.status === status ? old.lastTransitionTime : undefined;
+  return { type, status, reason, message, lastTransitionTime: kept ?? since };
 }
 
 /** Nothing is evicted here, and so nothing is ever under pressure in the sense of these. */

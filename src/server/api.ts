@@ -11,6 +11,7 @@
  */
 import type { EventRecord } from '../kube/event.ts';
 import type { Pod, PodStatus } from '../kube/pod.ts';
+import type { BoardCondition, Figure } from '../node/board.ts';
 import type { Source } from '../pod/model.ts';
 
 export type Health = 'ok' | 'degraded' | 'failed';
@@ -42,6 +43,16 @@ export type ClusterReport = {
   readonly message?: string;
 };
 
+/** How the board is, as far as it tells. */
+export type BoardReport = {
+  readonly facts: Readonly<Record<string, string>>;
+  /** `True` is bad. The message is that of the last turn. */
+  readonly conditions: readonly BoardCondition[];
+  readonly figures: readonly Figure[];
+  /** Vendors' names of the parts; missing until it was taken, some minutes after the boot. */
+  readonly inventory?: Readonly<Record<string, unknown>>;
+};
+
 export type NodeReport = {
   readonly kind: 'NodeReport';
   readonly nodeName: string;
@@ -60,6 +71,7 @@ export type NodeReport = {
   readonly cgroupDriver: string;
   /** Missing on a node that belongs to no cluster. */
   readonly cluster?: ClusterReport;
+  readonly board: BoardReport;
   readonly store: { readonly path: string; readonly state: string; readonly message?: string };
   readonly pods: {
     readonly desired: number;

@@ -100,10 +100,14 @@ function merged(
   const before = stored['status'] as (Json & { conditions?: Json[] }) | undefined;
   const status: Json = { ...before, ...change.status };
   const changes = (change.status?.['conditions'] ?? []) as Json[];
-  status['conditions'] = (before?.conditions ?? []).map((condition) => ({
-    ...condition,
-    ...changes.find(({ type }) => type === condition['type']),
-  }));
+  const known = before?.conditions ?? [];
+  status['conditions'] = [
+    ...known.map((condition) => ({
+      ...condition,
+      ...changes.find(({ type }) => type === condition['type']),
+    })),
+    ...changes.filter(({ type }) => !known.some((condition) => condition['type'] === type)),
+  ];
   const spec = change.spec && { spec: { ...(stored['spec'] as Json), ...change.spec } };
   return { metadata: { ...stored.metadata, ...change.metadata }, status, ...spec };
 }
@@ -147,6 +151,7 @@ export const MACHINE: MachineFacts = {
 };
 
 export type Member = {
+  readonly clock: Clock;
   readonly cluster: Cluster;
   readonly directory: string;
   readonly options: ClusterOptions;
@@ -207,6 +212,7 @@ export function startMember(
     storageBytes: 2 ** 30,
     runtime: { connected: false, version: undefined, status: undefined, message: 'not yet' },
     storeProblem: undefined,
+    board: [],
     images: [],
   };
   const cluster = createCluster(options, {
@@ -224,7 +230,7 @@ export function startMember(
     await running;
   };
   t.after(stop);
-  return { cluster, directory, options, events, facts, meta, kept: objects, stop };
+  return { cluster, clock, directory, options, events, facts, meta, kept: objects, stop };
 }
 
 function bootstrap(peer: Peer): string {

@@ -210,3 +210,38 @@ test('after an outage the node is ready again at once, though others wrote that 
   await until(isReady, 'ready again', 20_000);
   await member.stop();
 });
+
+test('a turn of the board is told in one small patch, and then no more', async (t) => {
+  await using world = await createWorld();
+  const { peer, objects } = world;
+  const member = startMember(t, peer);
+  member.facts.runtime = READY;
+  type Condition = { readonly type: string; readonly status: string };
+  const has = (wanted: string) =>
+    (objects.get(NODE)?.['status'] as { conditions?: Condition[] } | undefined)?.conditions?.some(
+      ({ type, status }) => type === wanted && status === 'True',
+    ) === true;
+  await until(() => objects.has(LEASE), 'registered');
+  member.cluster.poke();
+  await until(() => has('Ready'), 'ready');
+  const patches = () =>
+    peer.calls.filter(
+      ({ request, url }) => request.method === 'PATCH' && url.pathname === `${NODE}/status`,
+    );
+  const before = patches().length;
+  member.facts.board = [
+    {
+      ...{ type: 'UnderVoltage', status: 'True', reason: 'SupplyTooWeak' },
+      ...{ message: 'the supply voltage fell', since: '2026-01-01T00:00:00Z' },
+    },
+  ] as const;
+  member.cluster.poke();
+  await until(() => has('UnderVoltage'), 'told');
+  assert.equal(patches().length, before + 1);
+  const { body } = patches().at(-1)!;
+  assert.ok(body.length < 700, `${body.length} bytes`);
+  member.cluster.poke();
+  await member.clock.sleep(500, new AbortController().signal);
+  assert.equal(patches().length, before + 1);
+  await member.stop();
+});

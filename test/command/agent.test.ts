@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { BoardCondition } from '../../src/node/board.ts';
 import { ApiError } from '../../src/server/api.ts';
 import { aReport, aStatus, serveCanned } from '../server/canned.ts';
 import { limpet } from './cli.ts';
@@ -25,6 +26,14 @@ const crashed = aStatus('app', {
   },
 });
 
+const overheated: BoardCondition = {
+  type: 'Overheated',
+  status: 'True',
+  reason: 'TooHot',
+  message: '82.3 °C',
+  since: '2026-11-21T10:00:00Z',
+};
+
 test('status shows the node, its findings, bad manifests and the pods', async () => {
   await using served = await serveCanned({
     pods: [
@@ -36,6 +45,11 @@ test('status shows the node, its findings, bad manifests and the pods', async ()
         ...{ kubeconfig: '/etc/kubernetes/kubelet.conf', phase: 'offline', registered: true },
         ...{ server: 'https://10.0.0.1:6443', since: '2026-11-21T10:00:00Z' },
         certificateExpires: '2027-01-01T00:00:00Z',
+      },
+      board: {
+        facts: { model: 'Raspberry Pi 4 Model B Rev 1.5' },
+        figures: [{ name: 'temperature_celsius', value: 82.3, of: 'cpu-thermal' }],
+        conditions: [overheated, { ...overheated, type: 'Throttled', status: 'False' }],
       },
       findings: [
         { check: 'clock', health: 'ok', message: 'not to be shown' },
@@ -49,6 +63,9 @@ test('status shows the node, its findings, bad manifests and the pods', async ()
   assert.match(out, /^Node: +pi-1\n/);
   assert.match(out, /Runtime: +containerd 2\.1\.9, connected, network ready/);
   assert.match(out, /Cluster: +https:\/\/10\.0\.0\.1:6443, OFFLINE for .*, node registered, cert/);
+  assert.match(out, /Board: +Raspberry Pi 4 Model B Rev 1\.5, 82 °C, 1 WRONG\n/);
+  assert.match(out, /^Overheated +True +\S+ +82\.3 °C$/m);
+  assert.ok(!out.includes('Throttled'));
   assert.match(out, /degraded {2}store: restored\n +-> check the card/);
   assert.match(out, /a\.yaml +spec: is missing/);
   assert.match(out, /NAMESPACE +NAME +READY +STATUS +RESTARTS +AGE +IP +SOURCE\n/);

@@ -195,6 +195,9 @@ test(
   },
 );
 
+const ids = async () =>
+  (await own()).map((r) => `${r.pod.metadata.name} ${String(idOf(r))}`).sort();
+
 test('a cluster that is older than it was ends no pod', { timeout: TIMEOUT_MS }, async () => {
   const { apply, kubectl, node, plane, until } = cluster;
   const data = join(plane.directory, 'etcd');
@@ -214,8 +217,6 @@ test('a cluster that is older than it was ends no pod', { timeout: TIMEOUT_MS },
   const { spec } = template('young') as { spec: object };
   await apply({ apiVersion: 'v1', kind: 'Pod', metadata, spec });
   await kubectl('wait', '--for=condition=Ready', 'pod/young', '--timeout=120s');
-  const ids = async () =>
-    (await own()).map((r) => `${r.pod.metadata.name} ${String(idOf(r))}`).sort();
   const before = await ids();
   const asked = (await requestsOf(cluster)).length;
   await stop();
@@ -233,6 +234,25 @@ test('a cluster that is older than it was ends no pod', { timeout: TIMEOUT_MS },
   note(`${requests} requests since`);
   await node.ssh('limpet delete pod young');
   await allRight(['db', 'web', 'agent'], RETURN_MS);
+});
+
+test('when it crashes it leaves no image of its memory', { timeout: TIMEOUT_MS }, async () => {
+  const { node, until } = cluster;
+  const mainPid = async () =>
+    (await node.ssh('systemctl show limpet -p MainPID --value')).stdout.trim();
+  const before = await ids();
+  await node.ssh('echo /var/core.%e > /proc/sys/kernel/core_pattern');
+  // The machine would keep one, if it were let.
+  await node.ssh("(ulimit -c unlimited; exec sh -c 'kill -SEGV $$') || test -s /var/core.sh");
+  const pid = await mainPid();
+  await node.ssh(`kill -SEGV ${pid}`);
+  await until('it runs again', async () => {
+    const { stdout } = await node.ssh('systemctl is-active limpet', { check: false });
+    return stdout.trim() === 'active' && (await mainPid()) !== pid ? true : undefined;
+  });
+  const { stdout } = await node.ssh('ls /var/core.*');
+  assert.equal(stdout.trim(), '/var/core.sh');
+  assert.deepEqual(await ids(), before, 'and no container ended');
 });
 
 test('the secret is in no file, log or event', { timeout: TIMEOUT_MS }, async () => {

@@ -30,7 +30,7 @@ const CMDLINE = '/boot/firmware/cmdline.txt';
 /** A machine of these files; a name that ends with a slash is a directory. */
 function machine(
   t: TestContext,
-  files: Readonly<Record<string, string>>,
+  files: Readonly<Record<string, string | Uint8Array>>,
   over: Partial<Machine> = {},
 ): Machine {
   const root = mkdtempSync(join(tmpdir(), 'limpet-machine-'));
@@ -230,14 +230,11 @@ test('clock: before the build, not synchronised, synchronised', async (t) => {
 
 test('memory: huge pages hurt with large pages only; swap on a card is named', async (t) => {
   const thp = '/sys/kernel/mm/transparent_hugepage/enabled';
-  const pages = (kib: number): string => `00400000-00401000 r\nKernelPageSize:     ${kib} kB\n`;
-  const big = { [thp]: '[always] madvise never', '/proc/self/smaps': pages(16) };
+  const pages = (kib: number): Uint8Array =>
+    new Uint8Array(BigUint64Array.of(33n, 4n, 6n, BigInt(kib * 1024), 0n, 0n).buffer);
+  const big = { [thp]: '[always] madvise never', '/proc/self/auxv': pages(16) };
   says(await only(pagesCheck, machine(t, big)), 'degraded', /16 KiB.*can get 32 MiB.*madvise/);
-  says(
-    await only(pagesCheck, machine(t, { ...big, '/proc/self/smaps': pages(4) })),
-    'ok',
-    /always/,
-  );
+  says(await only(pagesCheck, machine(t, { ...big, '/proc/self/auxv': pages(4) })), 'ok', /always/);
   says(await only(pagesCheck, machine(t, { ...big, [thp]: 'always [madvise]' })), 'ok', /madvise/);
   const swaps = (line: string): Record<string, string> => ({
     '/proc/swaps': `Filename Type\n${line}`,

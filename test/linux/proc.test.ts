@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { test } from 'node:test';
 
@@ -14,6 +15,18 @@ test('the facts agree with what the system tools say', () => {
   assert.ok(proc.isMountPoint('/proc'));
   assert.ok(proc.isMountPoint('/proc/'));
   assert.ok(!proc.isMountPoint('/proc/self'));
+});
+
+test('the size of pages is what the system tools say', () => {
+  const bytes = Number(execFileSync('getconf', ['PAGE_SIZE'], { encoding: 'utf8' }));
+  assert.equal(proc.pageBytesOf(readFileSync('/proc/self/auxv')), bytes);
+  const vector = (value: bigint) =>
+    new Uint8Array(BigUint64Array.of(33n, 4n, 6n, value, 0n).buffer);
+  assert.equal(proc.pageBytesOf(vector(16_384n)), 16_384);
+  for (const wrong of [0n, 5000n, 2n ** 63n]) {
+    assert.equal(proc.pageBytesOf(vector(wrong)), undefined);
+  }
+  assert.equal(proc.pageBytesOf(new Uint8Array(7)), undefined);
 });
 
 test('lists of processors', () => {

@@ -14,6 +14,7 @@ import { clear, openBoard, type Board } from './board.ts';
 import { badInputCases } from './cases/bad-input.ts';
 import type { Cases } from './cases/case.ts';
 import { contentCases } from './cases/contents.ts';
+import { healthCases } from './cases/health.ts';
 import { killCases } from './cases/kills.ts';
 import { lifeCases } from './cases/life.ts';
 import { mainJobCases } from './cases/main-job.ts';
@@ -39,7 +40,7 @@ const wanted = new RegExp(cases ?? '');
 
 /** What does not depend on the runtime's version is shown with one of them, unless it is asked for. */
 const versions: Readonly<Record<Containerd, Cases>> = {
-  '1.7': { ...everywhere, ...storageCases, ...otherDriverCases },
+  '1.7': { ...everywhere, ...healthCases, ...storageCases, ...otherDriverCases },
   '2': cases === undefined ? { ...mainJobCases, ...contentCases } : everywhere,
 };
 

@@ -28,6 +28,7 @@ const FACTS: NodeFacts = {
     message: undefined,
   },
   storeProblem: undefined,
+  board: [],
   images: Array.from({ length: 60 }, (_, i) => ({
     ...{ id: `i${i}`, size: i, username: '', pinned: false },
     repoTags: ['t1', 't2', 't3'],
@@ -105,6 +106,33 @@ test('the patch has what is new, and that the rest still holds', () => {
   const gone = { ...first, allocatable: { cpu: '4' } };
   assert.equal((statusPatch(first, gone).patch['allocatable'] as { pods: null }).pods, null);
   assert.equal(statusPatch(first, at({ images: undefined })).changed, false, 'they are kept');
+});
+
+test('a condition of the board is told when it turns, and has no heartbeat', () => {
+  const overheated = (status: 'True' | 'False', since: string) => ({
+    board: [{ type: 'Overheated', status, reason: 'Any', message: `${status} °C`, since }],
+  });
+  const listed = (patch: object) => (patch as { conditions: { type: string }[] }).conditions;
+  const cool = at(overheated('False', '2026-01-01T00:04:00Z'));
+  const told = {
+    ...{ type: 'Overheated', status: 'False', reason: 'Any', message: 'False °C' },
+    lastTransitionTime: '2026-01-01T00:04:00Z',
+  };
+  const news = statusPatch(first, cool);
+  assert.ok(news.changed);
+  assert.deepEqual(listed(news.patch)[0], told);
+  const same = statusPatch(cool, at(overheated('False', '2026-01-01T00:04:00Z'), cool));
+  assert.ok(!same.changed);
+  assert.ok(!listed(same.patch).some(({ type }) => type === 'Overheated'));
+  // An agent that has started again does not know since when; the object does.
+  const again = at(overheated('False', '2026-01-01T00:09:00Z'), cool);
+  assert.equal(statusPatch(cool, again).changed, false);
+  const hot = statusPatch(cool, at(overheated('True', '2026-01-01T00:10:00Z'), cool));
+  assert.ok(hot.changed);
+  assert.equal(
+    (listed(hot.patch)[0] as { lastTransitionTime?: string }).lastTransitionTime,
+    '2026-01-01T00:10:00Z',
+  );
 });
 
 test('an object of our name is ours by its machine or by its UID', () => {

@@ -1,0 +1,119 @@
+/**
+ * How worn the disks are. eMMC says it itself. Cards say nothing, so what was written to them is
+ * counted; ext4 and f2fs keep that count in their superblock over reboots, so that it costs no write
+ * of ours (before Linux 6.7 a power cut loses what ext4 had counted since the mount). sysfs has no
+ * more of an NVMe disk: its own figure takes an ioctl.
+ * Source: JEDEC JESD84-B51, DEVICE_LIFE_TIME_EST and PRE_EOL_INFO; Linux
+ * Documentation/ABI/testing/sysfs-fs-ext4, sysfs-fs-f2fs, Documentation/block/stat.rst.
+ */
+import type { Verdict } from '../node/board.ts';
+import { disks, isOn } from './disks.ts';
+import { draftReading, type Draft } from './draft.ts';
+import { figureOf, figuresOf, withoutValue, type HardwareSource } from './source.ts';
+
+const TYPE = 'StorageWorn';
+const SECTOR_BYTES = 512;
+const KIB = 1024;
+const GB = 1e9;
+const MAX_BYTES = 2 ** 53;
+const USED = 'disk_life_used_ratio';
+const RESERVE = 'disk_pre_eol';
+const WRITTEN = 'disk_written_bytes';
+/** Full writes that a disk of unknown make stands: a guess, on the low side of what makers give. */
+const FULL_WRITES = 500;
+const WORN_USED = 0.9;
+const FILE_SYSTEMS = ['ext4', 'f2fs'];
+
+export const wear: HardwareSource = {
+  name: 'wear',
+  everyMs: 3_600_000,
+  keep: 3,
+  types: [TYPE],
+  async read({ files }) {
+    const draft = draftReading(files);
+    const mounted: (readonly [partition: string, path: string])[] = [];
+    for (const type of FILE_SYSTEMS) {
+      for (const partition of await files.names(`/sys/fs/${type}`)) {
+        mounted.push([partition, `/sys/fs/${type}/${partition}/lifetime_write_kbytes`]);
+      }
+    }
+    for (const disk of await disks(files)) {
+      const at = `/sys/block/${disk}`;
+      const sectors = { min: 0, max: MAX_BYTES, scale: SECTOR_BYTES };
+      draft.add('disk_size_bytes', await draft.number(`${at}/size`, sectors), disk);
+      draft.add('disk_written_since_boot_bytes', await sinceBoot(draft, `${at}/stat`), disk);
+      draft.add(USED, await lifeUsed(draft, `${at}/device/life_time`), disk);
+      const reserve = { min: 0, max: 3, base: 16 } as const;
+      draft.add(RESERVE, await draft.number(`${at}/device/pre_eol_info`, reserve), disk);
+      let written: number | undefined;
+      for (const [, path] of mounted.filter(([partition]) => isOn(disk, partition))) {
+        const bytes = await draft.number(path, { min: 0, max: MAX_BYTES, scale: KIB });
+        if (bytes !== undefined) written = (written ?? 0) + bytes;
+      }
+      draft.add(WRITTEN, written, disk);
+    }
+    return draft.done();
+  },
+  judge(history) {
+    const sample = history.samples.at(-1);
+    const known = [USED, RESERVE, WRITTEN].flatMap((name) => figuresOf(history, name));
+    // A disk of a virtual machine does not wear.
+    const real = known.map(({ of = '' }) => of).filter((disk) => !disk.startsWith('vd'));
+    const told = [...new Set(real)].toSorted();
+    if (told.length === 0) return withoutValue(history, TYPE);
+    const all = told.map((disk) => judgeDisk(disk, (name) => figureOf(sample, name, disk)));
+    const worst = all.find(({ status }) => status === 'True');
+    if (worst !== undefined) return [worst];
+    const message = all.map((one) => one.message).join('; ');
+    return [{ type: TYPE, status: 'False', reason: 'LifeLeft', message }];
+  },
+};
+
+function judgeDisk(disk: string, figure: (name: string) => number | undefined): Verdict {
+  const [used, reserve, size, written] = [
+    figure(USED),
+    figure(RESERVE),
+    figure('disk_size_bytes'),
+    figure(WRITTEN),
+  ];
+  const swap = 'make a backup (limpet keeps its own beside its state) and replace it';
+  const worn = (reason: string, message: string): Verdict => ({
+    ...{ type: TYPE, status: 'True', reason },
+    message: `${disk}: ${message}: ${swap}`,
+  });
+  if (used !== undefined && used > 1)
+    return worn('LifeIsOver', 'it is past the life it was made for');
+  if (reserve === 3) return worn('ReserveIsOver', 'over 90 % of its spare blocks are used');
+  if (used !== undefined && used >= WORN_USED) {
+    return worn('NearlyWorn', `up to ${Math.round(used * 100)} % of its life is used`);
+  }
+  if (reserve === 2) return worn('NearlyWorn', '80 % of its spare blocks are used');
+  const times = size === undefined || size === 0 ? 0 : (written ?? 0) / size;
+  const amount = `${Math.round((written ?? 0) / GB)} GB written`;
+  // What the disk says itself counts for more than a guess.
+  if (used === undefined && times >= FULL_WRITES) {
+    const guess = `${amount}, ${Math.round(times)} times its size, which is a lot for a card`;
+    return worn('MuchWritten', guess);
+  }
+  const life =
+    used === undefined ? amount : `up to ${Math.round(used * 100)} % of its life is used`;
+  return { type: TYPE, status: 'False', reason: 'LifeLeft', message: `${disk}: ${life}` };
+}
+
+/** The seventh number counts sectors written. */
+async function sinceBoot(draft: Draft, path: string): Promise<number | undefined> {
+  const text = await draft.text(path);
+  if (text === undefined) return undefined;
+  const sectors = text.split(/\s+/)[6] ?? text;
+  return draft.numberIn(sectors, path, { min: 0, max: MAX_BYTES, scale: SECTOR_BYTES });
+}
+
+/** Of the two kinds of memory the worse: 1 is up to 10 % used, 11 is over; 0 says nothing. */
+async function lifeUsed(draft: Draft, path: string): Promise<number | undefined> {
+  const text = await draft.text(path);
+  if (text === undefined) return undefined;
+  const values = text.split(/\s+/).slice(0, 2);
+  const steps = values.map((one) => draft.numberIn(one, path, { min: 0, max: 11, base: 16 }));
+  const worst = Math.max(...steps.map((step) => step ?? 0));
+  return worst === 0 ? undefined : worst / 10;
+}

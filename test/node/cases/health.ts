@@ -1,0 +1,155 @@
+/** How the board feels: what a virtual machine can really be made to suffer from. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { until } from '../../../scripts/lib/install-limpet.ts';
+import { run } from '../../../scripts/lib/process.ts';
+import type { BoardCondition } from '../../../src/node/board.ts';
+import type { Board } from '../board.ts';
+import type { Cases } from './case.ts';
+
+/** Longer than the slowest source that is waited for, twice, on a slow host. */
+const TURN_MS = 180_000;
+
+async function untilCondition(
+  board: Board,
+  type: string,
+  status: BoardCondition['status'],
+): Promise<BoardCondition> {
+  const { board: seen } = await until(
+    `${type} is ${status}`,
+    () => board.status(),
+    (report) => report.board.conditions.some((one) => one.type === type && one.status === status),
+    { timeoutMs: TURN_MS, everyMs: 2000 },
+  );
+  const found = seen.conditions.find((one) => one.type === type);
+  assert.ok(found !== undefined);
+  board.note(`${type} is ${status}: ${found.reason}: ${found.message}`);
+  return found;
+}
+
+/** It was told of as an event of the Node, and stands in the table if it is bad. */
+async function isTold(board: Board, { type, status, reason, message }: BoardCondition) {
+  const events = await board.events();
+  const text = `${type} is ${status}: ${message}`;
+  assert.ok(
+    events.some(
+      (one) => one.object.kind === 'Node' && one.reason === reason && one.message === text,
+    ),
+    JSON.stringify(events.slice(-5)),
+  );
+  if (status !== 'True') return;
+  assert.match(await board.sh('limpet status'), new RegExp(`^${type} +True `, 'm'));
+}
+
+async function clockNotSet(board: Board): Promise<void> {
+  const { reason } = await untilCondition(board, 'ClockUntrusted', 'True');
+  assert.equal(reason, 'NotSynchronized');
+}
+
+/** The machine has no tool for it. */
+async function makeFileSystem(board: Board, path: string): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'limpet-health-'));
+  try {
+    const image = join(folder, 'health.img');
+    await run('mkfs.ext4', ['-q', image, '8M'], { timeoutMs: 30_000 });
+    await board.node.copyIn(image, path);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The kernel itself turns a file system read-only when it finds an error in it. */
+async function readOnlyFileSystem(board: Board): Promise<void> {
+  await makeFileSystem(board, '/var/health.img');
+  await board.sh(
+    'modprobe loop && mkdir -p /mnt/health && mount -o loop,errors=remount-ro /var/health.img /mnt/health',
+  );
+  const device = (await board.sh('findmnt -no SOURCE /mnt/health')).trim();
+  try {
+    const isSeen = ({ board: { figures } }: Awaited<ReturnType<Board['status']>>) =>
+      figures.some(({ of, value }) => of === `/mnt/health (${device})` && value === 1);
+    await until('the mount is seen', () => board.status(), isSeen, { timeoutMs: TURN_MS });
+    const name = device.replace('/dev/', '');
+    await board.sh(`echo broken > /sys/fs/ext4/${name}/trigger_fs_error`);
+    const lost = await untilCondition(board, 'StorageReadOnly', 'True');
+    assert.match(lost.message, /^\/mnt\/health /);
+    await isTold(board, lost);
+    const errors = await untilCondition(board, 'StorageErrors', 'True');
+    assert.match(errors.message, new RegExp(`^${name}: [1-9]`));
+    await isTold(board, errors);
+  } finally {
+    await board.sh('umount /mnt/health; rm -f /var/health.img');
+  }
+  await isTold(board, await untilCondition(board, 'StorageReadOnly', 'False'));
+  await isTold(board, await untilCondition(board, 'StorageErrors', 'False'));
+}
+
+async function cable(board: Board): Promise<void> {
+  await untilCondition(board, 'LinkDown', 'False');
+  await board.node.unplug();
+  try {
+    const down = await untilCondition(board, 'LinkDown', 'True');
+    assert.match(down.message, /^eth0 lost its link/);
+    await isTold(board, down);
+  } finally {
+    await board.node.plug();
+  }
+  await isTold(board, await untilCondition(board, 'LinkDown', 'False'));
+}
+
+async function littleRoom(board: Board): Promise<void> {
+  try {
+    await board.sh(
+      'free=$(df --output=avail -B1 / | tail -n 1); size=$(df --output=size -B1 / | tail -n 1); ' +
+        'fallocate -l $((free - size / 20)) /var/fill',
+    );
+    await isTold(board, await untilCondition(board, 'StorageFull', 'True'));
+  } finally {
+    await board.sh('rm -f /var/fill');
+  }
+  await isTold(board, await untilCondition(board, 'StorageFull', 'False'));
+}
+
+async function littleMemory(board: Board): Promise<void> {
+  try {
+    await board.sh(
+      'kib() { sed -n "s/^$1: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo; }; ' +
+        'mkdir -p /mnt/memory && mount -t tmpfs -o size=100% tmpfs /mnt/memory && ' +
+        'while [ $(($(kib MemAvailable) * 25)) -gt $(kib MemTotal) ]; do ' +
+        'head -c 4M /dev/zero >> /mnt/memory/fill || break; done',
+    );
+    await isTold(board, await untilCondition(board, 'MemoryLow', 'True'));
+  } finally {
+    await board.sh('umount /mnt/memory');
+  }
+  await isTold(board, await untilCondition(board, 'MemoryLow', 'False'));
+}
+
+/** An agent that starts again knows since when. */
+async function keptOverRestart(board: Board): Promise<void> {
+  const before = await untilCondition(board, 'ClockUntrusted', 'True');
+  const events = async () =>
+    (await board.events()).filter(({ reason }) => reason === before.reason)[0]?.count;
+  const count = await events();
+  await board.sh('systemctl restart limpet', 180_000);
+  const after = await untilCondition(board, 'ClockUntrusted', 'True');
+  assert.deepEqual(after, before);
+  await until(
+    'all sources have looked',
+    () => board.status(),
+    ({ board: { figures } }) => figures.some(({ name }) => name === 'clock_synchronized'),
+    { timeoutMs: TURN_MS, everyMs: 2000 },
+  );
+  assert.equal(await events(), count, 'no event for what is as it was');
+}
+
+export const healthCases: Cases = {
+  'health: a clock that nobody has set': clockNotSet,
+  'health: a restart of the agent is no turn': keptOverRestart,
+  'health: a file system with errors turns read-only': readOnlyFileSystem,
+  'health: the cable is out': cable,
+  'health: little room on the disk': littleRoom,
+  'health: little memory': littleMemory,
+};
