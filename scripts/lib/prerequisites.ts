@@ -18,6 +18,7 @@ const packageOf: Readonly<Record<string, string>> = {
   mosquitto: 'mosquitto',
   mosquitto_passwd: 'mosquitto',
   mosquitto_sub: 'mosquitto-clients',
+  pip3: 'python3-pip',
 };
 
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -28,16 +29,12 @@ export function programsToRun(arch: Arch): string[] {
 }
 
 /**
- * What the unit tests need: system calls are counted, the CRI's own descriptor is Go, and the relay
- * speaks to a real broker.
+ * What the unit tests need: system calls are counted, the CRI's own descriptor is Go, and messages go
+ * through a real broker to readers of their own, one of them in Python.
  */
 export const programsToTest = [
-  'strace',
-  'go',
-  'unshare',
-  'mosquitto',
-  'mosquitto_passwd',
-  'mosquitto_sub',
+  ...['strace', 'go', 'unshare'],
+  ...['mosquitto', 'mosquitto_passwd', 'mosquitto_sub', 'pip3'],
 ] as const;
 
 /** What building an image needs besides. */

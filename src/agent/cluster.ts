@@ -289,7 +289,8 @@ async function follow(
         uid = registered;
         state.registered(registered);
         leased ??= leasing();
-        void check.verify(undefined).then(
+        // Asked anew: what was seen a moment ago may be from before there was our Node.
+        void check.confirm().then(
           () => state.failed('identity', undefined),
           (error: unknown) => state.failed('identity', faultOf(error)),
         );

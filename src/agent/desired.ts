@@ -110,7 +110,10 @@ export class Desired {
       if (!read.ok) this.#refuse(worker, read.problems);
     } else if (read.ok) {
       this.#change(worker, pod, graceSeconds);
-    } else if (worker.want.pod.spec.containers.length > 0) {
+    } else if (isStandIn(worker.want)) {
+      // The power may have gone before that was stored.
+      if (worker.seen.ledger.ending === undefined) this.#refuse(worker, read.problems);
+    } else {
       const message = `the pod goes on as it was: ${read.problems.join('; ')}`;
       const object = objectOf(worker.want);
       const reason = REASON.featureUnsupported;
@@ -240,9 +243,7 @@ export class Desired {
   #tellPods(): void {
     const { turns, onPods } = this.#options;
     const wants = [...turns.workers.values()].map(({ want }) => want);
-    // One without containers only stands for its object, and uses nothing.
-    const isCarriedOut = ({ source, pod }: Want) =>
-      source === 'api' && pod.spec.containers.length > 0;
+    const isCarriedOut = (want: Want) => want.source === 'api' && !isStandIn(want);
     onPods(wants.filter(isCarriedOut).map(({ pod }) => pod));
   }
 
@@ -253,7 +254,7 @@ export class Desired {
   admitAll(): void {
     const { turns, node } = this.#options;
     const workers = [...turns.workers.values()]
-      .filter(({ seen }) => seen.ledger.ending?.cause !== 'rejected')
+      .filter(({ want, seen }) => seen.ledger.ending?.cause !== 'rejected' && !isStandIn(want))
       .sort((a, b) => a.want.order - b.want.order);
     // Who was let in while an earlier one waited is in as well.
     const inside = workers.filter(isSettled).map(neighbourOf);
@@ -271,6 +272,11 @@ export class Desired {
       inside.push(neighbourOf(worker));
     }
   }
+}
+
+/** Without containers it only stands for an object that can't be carried out, and uses nothing. */
+function isStandIn({ source, pod }: Want): boolean {
+  return source === 'api' && pod.spec.containers.length === 0;
 }
 
 /** Nothing is to be decided of it any more. */

@@ -47,7 +47,8 @@ export type EventSinkOptions = {
 const SPAM: Refill = { burst: 25, everyMs: 300_000 };
 const DEADLINE_MS = 30_000;
 const MIN_BACKOFF_MS = 1_000;
-const MAX_BACKOFF_MS = 60_000;
+/** As that of a watch: after an outage all has to be right within a minute. */
+const MAX_BACKOFF_MS = 30_000;
 /** For failures that may be those of this one event. */
 const MAX_TRIES = 5;
 /** When nothing is left to tell; the next event ends the wait. */

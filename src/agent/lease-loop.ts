@@ -67,7 +67,9 @@ export async function keepLease(
       // Somebody else has written it, or it is not known whether we have.
       lease = undefined;
       failures += 1;
-      if (failures >= DOUBTFUL_FAILURES) client.close();
+      // A server that refuses in order is on a connection that is good.
+      const isAnswer = error instanceof ApiFailure && error.status !== undefined;
+      if (failures >= DOUBTFUL_FAILURES && !isAnswer) client.close();
       waitMs = backoff(error, failures, random);
       onResult(faultOf(error));
     }

@@ -48,7 +48,8 @@ type Mirror = {
 
 const DEADLINE_MS = 30_000;
 const MIN_BACKOFF_MS = 1000;
-const MAX_BACKOFF_MS = 5 * 60_000;
+/** As that of a watch: after an outage all has to be right within a minute. */
+const MAX_BACKOFF_MS = 30_000;
 /** Who knows of a change pokes. */
 const IDLE_MS = 3_600_000;
 export class MirrorPods {
@@ -124,9 +125,8 @@ export class MirrorPods {
       } catch (error) {
         if (signal.aborted) return;
         if (!(error instanceof Failure)) throw error;
-        const askedMs = error instanceof ApiFailure ? (error.retryAfterMs ?? 0) : 0;
         const backoffMs = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
-        waitMs = Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMs);
+        waitMs = Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMsOf(error));
         failures += 1;
         log.debug('cannot keep a mirror pod', { problem: error.message });
       }
@@ -140,7 +140,6 @@ export class MirrorPods {
     nodeUid: string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
-    if (nodeUid === undefined) return;
     const call = { signal, deadlineMs: DEADLINE_MS };
     const own = new Map<string, Worker>();
     for (const worker of this.#options.workers()) {
@@ -151,11 +150,12 @@ export class MirrorPods {
     for (const { want } of this.#options.workers()) {
       if (want.source !== 'api' && want.deletion !== undefined) ending.add(fullName(want.pod));
     }
+    // Of several the one that asks for the longest wait: all are tried again at once.
     let failure: Failure | undefined;
     const attempt = async (work: () => Promise<unknown>) => {
       await work().catch((error: unknown) => {
         if (!(error instanceof Failure)) throw error;
-        failure ??= error;
+        if (failure === undefined || askedMsOf(error) > askedMsOf(failure)) failure = error;
       });
     };
     for (const [key, { uid, namespace, name, hash, isEnding }] of this.#mirrors) {
@@ -168,6 +168,7 @@ export class MirrorPods {
     }
     for (const [key, worker] of own) {
       if (this.#mirrors.has(key)) continue;
+      if (nodeUid === undefined) throw new Failure('Unavailable', 'our Node is not known yet');
       const mirror = mirrorOf(worker, this.#options.nodeName, nodeUid);
       const { namespace } = worker.want.pod.metadata;
       await attempt(() =>
@@ -200,6 +201,10 @@ function mirrorOf({ want, uid }: Worker, nodeName: string, nodeUid: string): Api
     },
     spec: { ...spec, nodeName, tolerations: [{ operator: 'Exists', effect: 'NoExecute' }] },
   } as unknown as ApiPod;
+}
+
+function askedMsOf(failure: Failure): number {
+  return failure instanceof ApiFailure ? (failure.retryAfterMs ?? 0) : 0;
 }
 
 function fullName({ metadata }: Pod): string {

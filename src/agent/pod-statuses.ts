@@ -55,7 +55,8 @@ const DEADLINE_MS = 30_000;
 /** Requests at the same time. */
 const PARALLEL = 4;
 const MIN_BACKOFF_MS = 500;
-const MAX_BACKOFF_MS = 60_000;
+/** As that of a watch: after an outage all has to be right within a minute. */
+const MAX_BACKOFF_MS = 30_000;
 /** Who has something to tell pokes. */
 const IDLE_MS = 3_600_000;
 /** Several changes in a row become one request: starting a container makes several. */

@@ -58,6 +58,11 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./doctor.ts')).command,
   },
   {
+    name: 'watch',
+    summary: 'Show all boards of a fleet, from MQTT alone',
+    load: async () => (await import('./watch.ts')).command,
+  },
+  {
     name: 'config',
     summary: 'Print the configuration, and where each value is from',
     load: async () => (await import('./config.ts')).command,

@@ -38,10 +38,12 @@ export type BrokerOptions = {
   readonly keepAliveSeconds: number;
   /** Until the broker has accepted us, and for each acknowledgement. */
   readonly deadlineMs: number;
-  readonly will: Message & { readonly delaySeconds: number };
+  readonly will?: Message & { readonly delaySeconds: number };
   readonly sessionExpirySeconds: number;
   readonly clock: Clock;
-  /** A message of a topic that was subscribed to; retained ones are not handed over. */
+  /** Retained messages are wanted too; else they are not handed over. */
+  readonly retained?: true;
+  /** A message of a topic that was subscribed to. */
   readonly onMessage: (message: Message) => void;
 };
 
@@ -103,7 +105,7 @@ async function connectAs(
     onAccepted(true);
   });
   client.on('message', (topic, payload, packet) => {
-    if (!packet.retain) options.onMessage({ topic, payload });
+    if (!packet.retain || options.retained) options.onMessage({ topic, payload });
   });
   socket.on('close', () => {
     failed(new Error('closed'));
@@ -178,13 +180,15 @@ function createClient(socket: Socket, version: '5' | '3.1.1', options: BrokerOpt
         maximumPacketSize: LIMITS.mqttPacketBytes,
       },
     }),
-    will: {
-      topic: will.topic,
-      payload: Buffer.from(will.payload),
-      qos: 1,
-      retain: true,
-      ...(five && { properties: { willDelayInterval: will.delaySeconds } }),
-    },
+    ...(will !== undefined && {
+      will: {
+        topic: will.topic,
+        payload: Buffer.from(will.payload),
+        qos: 1,
+        retain: true,
+        ...(five && { properties: { willDelayInterval: will.delaySeconds } }),
+      },
+    }),
   });
 }
 
@@ -243,7 +247,11 @@ function connectionOf(parts: {
       ),
     subscribe: (topic) =>
       answered(`the subscription to ${topic}`, (done) =>
-        client.subscribe(topic, { qos: 1, ...(version === '5' && { rh: 2 }) }, done),
+        client.subscribe(
+          topic,
+          { qos: 1, ...(version === '5' && options.retained !== true && { rh: 2 }) },
+          done,
+        ),
       ),
     end: async () => {
       const patience = clock.at(clock.now().monoMs + END_MS, () => socket.destroy());

@@ -82,7 +82,9 @@ export function refusal(reasonCode: number, where: string, isAccepted: boolean):
 }
 
 const BAD_LOGIN = 'refused the user name or password; look at the credentials files';
-const NO_RIGHT = "refused for lack of a right; look at the broker's access list";
+const NO_RIGHT =
+  'refused for lack of a right; look at user name, password and certificate, and at the ' +
+  "broker's access list";
 
 const REASONS: Readonly<Record<number, readonly [FailureCode, string]>> = {
   0: ['Unavailable', 'closed the connection'],

@@ -219,9 +219,12 @@ function planContainers(draft: Draft, current: SandboxSeen): void {
     if (passed || isStarted(seen, container, current.id)) continue;
     return ensureImagesOfStep(draft, index + 1, current.attempt);
   }
+  let waits = false;
   for (const container of containers) {
+    // What is to be stopped waits for nobody's hook.
+    if (waits && !isBeingKilled(seen, container.name, current.id)) continue;
     ensure(draft, container, 'main', current);
-    if (isStarting(draft, container, current.id)) return;
+    waits ||= isStarting(draft, container, current.id);
   }
 }
 
@@ -255,6 +258,10 @@ function isRunning(seen: Seen, name: string, sandboxId: string): boolean {
   if (attempt === undefined) return false;
   const found = ofAttempt(seen, name, attempt);
   return found?.state === 'CONTAINER_RUNNING' && found.podSandboxId === sandboxId;
+}
+
+function isBeingKilled(seen: Seen, name: string, sandboxId: string): boolean {
+  return seen.ledger.containers[name]?.kill !== undefined && isRunning(seen, name, sandboxId);
 }
 
 function isStarted(seen: Seen, container: Container, sandboxId: string): boolean {

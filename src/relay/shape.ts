@@ -220,7 +220,10 @@ function readRecord(shape: RecordShape, given: unknown, path: string): unknown {
 type Lookup = (name: string, index: number) => unknown;
 
 function fieldsOf(shape: RecordShape, given: unknown, path: string): Lookup {
-  if (given instanceof Map) return (_name, index) => given.get(index);
+  if (given instanceof Map) {
+    const map: ReadonlyMap<unknown, unknown> = given;
+    return (_name, index) => map.get(index);
+  }
   if (Array.isArray(given) && shape.kind === 'row') {
     const row: readonly unknown[] = given;
     return (_name, index) => row[index];

@@ -55,6 +55,28 @@ test('a mirror pod that goes while credentials are exchanged comes again', async
   assert.ok(script.server.objects.has('default/edge'));
 });
 
+test('of several mirror pods that fail, the longest Retry-After is kept to', async () => {
+  const script = createScript();
+  script.start();
+  await script.run(5000);
+  const spec = { containers: [aContainer({ name: 'a' })] };
+  const pods = ['edge', 'probe'].map((name) => aPod(spec, { name, uid: `static-${name}` }));
+  const posts = () => script.requests.filter((one) => one.startsWith('POST ')).length;
+  script.fate.of = '500';
+  script.node().desired.setManifests(pods);
+  while (posts() < 1) await script.run(1);
+  script.fate.of = '429';
+  while (posts() < 2) await script.run(1);
+  script.fate.of = 'well';
+  await script.run(100);
+  const [waitMs] = script.waits;
+  assert.ok(waitMs! > 2000, `it asks for ${waitMs} ms, which its own backoff would not keep to`);
+  await script.run(waitMs! - 200);
+  assert.equal(posts(), 2);
+  await script.run(5000);
+  assert.ok(script.server.objects.has('default/probe'));
+});
+
 for (const isRestarted of [false, true]) {
   const when = isRestarted ? 'after a restart of the agent' : 'while it is watched';
   test(`a pod that came after the backup goes on when that is restored, ${when}`, async () => {
@@ -75,6 +97,24 @@ for (const isRestarted of [false, true]) {
     assert.ok(script.running().includes(young.metadata.uid));
   });
 }
+
+test('a pod that is refused is refused also when the agent died before it had noted that', async () => {
+  const script = createScript();
+  script.start();
+  await script.run(5000);
+  const odd = script.server.create('odd', spec('100m', { hostPID: 'no boolean' }))!;
+  const { uid } = odd.metadata;
+  while (!script.card.pods.has(uid)) await script.run(1);
+  script.kill();
+  script.card.ledgers.delete(uid);
+  script.network.set('silent');
+  script.start();
+  await script.run(10_000);
+  script.network.set('up');
+  await script.run(120_000);
+  assert.equal(script.statusOf(odd).phase, 'Failed');
+  assert.match(script.statusOf(odd).message ?? '', /hostPID/);
+});
 
 test('another cluster that answers right after our own ends nothing', async () => {
   const script = createScript();
@@ -208,3 +248,37 @@ test('a pod that its restored cluster has forgotten is not told of at each chang
   const told = script.requests.slice(before).filter((one) => one.startsWith('PATCH'));
   assert.ok(told.length <= 1, `${told.length} times`);
 });
+
+for (const fate of ['500', '403', 'reset', 'portal'] as const) {
+  test(`all is right a minute after an outage, whenever that ends: ${fate}`, async () => {
+    for (let longerMs = 0; longerMs < 600_000; longerMs += 25_000) {
+      const script = createScript();
+      script.start();
+      const job = script.server.create('job', spec('1', { restartPolicy: 'Never' }))!;
+      const web = script.server.create('web', spec())!;
+      await script.run(10_000);
+      script.fate.of = fate;
+      script.network.break();
+      await script.run(1000);
+      script.world.end(
+        [...script.world.alive].find(({ uid }) => uid === job.metadata.uid)!,
+        0,
+        'exit',
+      );
+      script.server.remove(script.server.find(web.metadata.uid)!, 5);
+      const pod = aPod(
+        { containers: [aContainer({ name: 'a' })] },
+        { name: 'edge', uid: 'static' },
+      );
+      script.node().desired.setManifests([pod]);
+      await script.run(600_000 + longerMs);
+      script.fate.of = 'well';
+      await script.run(60_000);
+      const mirror = script.server.objects.get('default/edge');
+      assert.ok(mirror, `no mirror pod, ${longerMs}`);
+      assert.equal(script.statusOf(mirror).phase, 'Running', `${longerMs}`);
+      assert.equal(script.statusOf(job).phase, 'Succeeded', `${longerMs}`);
+      assert.equal(script.server.find(web.metadata.uid), undefined, `${longerMs}`);
+    }
+  });
+}

@@ -10,7 +10,12 @@ import { createLog } from '../../src/base/log.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import type { NewEvent } from '../../src/kube/event.ts';
 import type { MachineFacts, NodeFacts } from '../../src/node/status.ts';
-import { createCluster, type Cluster, type ClusterOptions } from '../../src/agent/cluster.ts';
+import {
+  createCluster,
+  type Cluster,
+  type ClusterOptions,
+  type ClusterParts,
+} from '../../src/agent/cluster.ts';
 import type { StoredObject } from '../../src/store/sealed.ts';
 import type { Store } from '../../src/store/store.ts';
 import { AUTHORITY, createPeer, json, refuse, type Call, type Peer } from '../apiserver/peer.ts';
@@ -174,6 +179,7 @@ export function startMember(
     objects?: StoredObject[];
     /** kubeadm has removed the bootstrap kubeconfig after the first join. */
     hasNoBootstrap?: true;
+    onSession?: NonNullable<ClusterParts['onSession']>;
   } = {},
 ): Member {
   const directory = given.directory ?? mkdtempSync(join(tmpdir(), 'limpet-member-'));
@@ -222,6 +228,7 @@ export function startMember(
     settings: { kubeletVersion: 'v1.36.3', maxPods: 110, port: 10250 },
     onLaterThan: () => undefined,
     onLease: () => undefined,
+    ...(given.onSession !== undefined && { onSession: given.onSession }),
   });
   const controller = new AbortController();
   const running = cluster.run(controller.signal);

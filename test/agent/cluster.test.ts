@@ -5,6 +5,7 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { storedCluster } from '../../src/agent/cluster-check.ts';
 import { readKubeconfig } from '../../src/apiserver/kubeconfig.ts';
 import { refuse, until } from '../apiserver/peer.ts';
 import { createWorld, MACHINE, startMember } from './cluster-world.ts';
@@ -243,5 +244,28 @@ test('a turn of the board is told in one small patch, and then no more', async (
   member.cluster.poke();
   await member.clock.sleep(500, new AbortController().signal);
   assert.equal(patches().length, before + 1);
+  await member.stop();
+});
+
+test('the cluster is known by our Node at once, though it was looked at before there was one', async (t) => {
+  await using world = await createWorld();
+  let isLookedAt = false;
+  world.before = ({ request, response }) => {
+    if (isLookedAt || request.method !== 'POST' || request.url !== NODE.replace('/pi1', '')) {
+      return false;
+    }
+    refuse(response, 503, 'ServiceUnavailable', 'not now');
+    return true;
+  };
+  const member = startMember(t, world.peer, {
+    // As the watch of the pods does.
+    onSession: async ({ verify }) => {
+      await verify('1');
+      isLookedAt = true;
+    },
+  });
+  const isKnown = () => storedCluster({ meta: (key) => member.meta.get(key) })?.nodeUid;
+  await until(() => isKnown() !== undefined, 'its UID', 5_000);
+  assert.equal(isKnown(), world.objects.get(NODE)!.metadata.uid);
   await member.stop();
 });

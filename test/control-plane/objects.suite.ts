@@ -12,6 +12,8 @@ import { podsOf } from '../../scripts/lib/install-limpet.ts';
 import { appletsOf } from '../../scripts/lib/make-root.ts';
 import { busyboxImage } from '../../scripts/lib/oci-archive.ts';
 import { serveRegistry } from '../../scripts/lib/registry.ts';
+import { busyMs, runtimeLog, startCalls } from '../../scripts/lib/runtime-log.ts';
+import { startTimes } from '../../scripts/lib/start-times.ts';
 import {
   BUILD_TIMEOUT_MS,
   IMAGE,
@@ -275,6 +277,50 @@ test('an image is pulled with the secret of its pod', { timeout: TIMEOUT_MS }, a
   note(`it ran ${((performance.now() - beganMs) / 1000).toFixed(1)} s after its secret was mended`);
   await kubectl('delete', 'pod', 'stranger', 'robot', '--wait=false');
 });
+
+/** From the agent's start to ten pods that run, without what containerd itself takes. */
+const OWN_MS = 10_000;
+
+test(
+  'ten pods run soon after the agent starts without a network',
+  { timeout: TIMEOUT_MS },
+  async () => {
+    const { apply, kubectl, node, until } = cluster;
+    await kubectl('delete', 'pods', '--all', '--grace-period=1', '--wait');
+    const volumes = [
+      { name: 'secret', secret: { secretName: 'password' } },
+      { name: 'map', configMap: { name: 'settings' } },
+    ];
+    const volumeMounts = [
+      { name: 'secret', mountPath: '/secret' },
+      { name: 'map', mountPath: '/map' },
+    ];
+    const command = `test -s /secret/word && test -s /map/greeting && test -s ${TOKEN} && sleep 36000`;
+    const more = { volumeMounts, command: ['sh', '-c', command] };
+    const names = Array.from({ length: 10 }, (_, n) => `ten-${n}`);
+    await apply(...names.map((name) => pod(name, 'password', more, { volumes })));
+    const allRun = async () => {
+      const reports = await podsOf(node);
+      const running = reports.filter(({ summary }) => summary === 'Running');
+      return reports.length === names.length && running.length === names.length ? true : undefined;
+    };
+    await until('all run', allRun);
+    await node.unplug();
+    await node.cut();
+    await node.boot({ unplugged: true });
+    await until('all run again', allRun);
+    const { agentS, allS } = await startTimes(node);
+    const tookMs = 1000 * (allS - agentS);
+    const calls = startCalls(await runtimeLog(node));
+    assert.equal(calls.filter(({ name }) => name === 'StartContainer').length, names.length);
+    const runtimeMs = busyMs(calls.filter(({ fromMs }) => fromMs >= 1000 * agentS));
+    const ownMs = tookMs - runtimeMs;
+    const [took, runtime, own] = [tookMs, runtimeMs, ownMs].map((ms) => (ms / 1000).toFixed(1));
+    note(`ten pods ran ${took} s after the agent's start, containerd's own ${runtime}: ${own} s`);
+    assert.ok(ownMs <= OWN_MS, `${own} s`);
+    await node.plug();
+  },
+);
 
 test('the API server was asked for nothing else than its pods use', async () => {
   const requests = await requestsOf(cluster);

@@ -166,6 +166,24 @@ test('postStart: not started until the hook has ended, and the next container wa
   assert.deepEqual(rig.after(10), ['5 SetUpPod'], 'a hook that has ended is not run again');
 });
 
+test('what is to be stopped does not wait for the postStart hook of another', () => {
+  const containers = [
+    container('a', { lifecycle: { postStart: HOOK } }),
+    container('b', { livenessProbe: PROBE }),
+  ];
+  const rig = rigOf(containers, {}, { a: { postStartMs: 30_000 } });
+  rig.after(40);
+  rig.exit('a', 1);
+  rig.after(1);
+  assert.deepEqual(rig.starts, ['a#0', 'b#0', 'a#1']);
+  rig.probed('b', 'liveness', 'failure');
+  assert.deepEqual(
+    rig.after(1).map((line) => line.replace(/^\d+ /, '')),
+    ['StopContainer b#0 30s'],
+  );
+  assert.deepEqual(rig.starts, ['a#0', 'b#0', 'a#1'], 'but to start again it waits');
+});
+
 test('postStart fails: the container is stopped, with its preStop hook, and started again', () => {
   const lifecycle = { postStart: HOOK, preStop: HOOK };
   const rig = rigOf(

@@ -319,7 +319,7 @@ class Simulation {
     if (this.#agent === undefined) return;
     this.#trace('AGENT DIES');
     this.#agent.die(mayHappen);
-    this.#world.agentDied();
+    this.#world.agentDied(this.#disk.isFull ? this.#disk.ledgers : undefined);
     this.#agent = undefined;
     if (this.#isOn) this.#schedule(between(this.#random, 100, 5000), () => this.#agentStarts());
   }

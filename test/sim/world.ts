@@ -240,16 +240,20 @@ export class World {
     return { abandon: () => over(undefined) };
   }
 
-  /** It may not have come to note that an end began, and then the grace begins anew. */
-  agentDied(): void {
+  /**
+   * It may not have come to note that an end began, and then the grace begins anew. `onFullDisk`:
+   * what that has, where things are ended too, but since when can't be written down.
+   */
+  agentDied(onFullDisk?: ReadonlyMap<string, Ledger>): void {
     const nowMs = this.#ports.nowMs();
     for (const process of this.alive) {
       const beganMs = endBeganMs(process);
       if (beganMs < Infinity && nowMs <= beganMs + 2000) process.isUnsure = true;
     }
+    if (onFullDisk !== undefined) this.ledgersLost(onFullDisk);
   }
 
-  /** Of an end that began nobody knows any more, unless a backup says so. */
+  /** Of an end that began nobody knows any more, unless it is in what was kept. */
   ledgersLost(kept: ReadonlyMap<string, Ledger>): void {
     for (const process of this.alive) {
       const { stopping } = kept.get(process.uid)?.containers[process.name] ?? {};

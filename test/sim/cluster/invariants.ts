@@ -159,8 +159,9 @@ export class Invariants {
       throw new Violation('I-14', uid, `phase ${is} after ${was}`);
     }
     const observed = status.observedGeneration ?? 0;
+    // Where a restore took the object back, what was told of its later generation goes as well.
     if (
-      observed < (before.observedGeneration ?? 0) ||
+      observed < Math.min(before.observedGeneration ?? 0, generation) ||
       (observed > generation && !facts.isRestored)
     ) {
       const text = `generation ${observed} of ${generation} after ${before.observedGeneration}`;

@@ -163,6 +163,8 @@ export class Network {
     const wait = (high: number) => between(random, 1, lot === 'slow' ? high * 1000 : high);
     time.schedule(wait(10), () => {
       if (route !== this.#route) return lost();
+      // That it was cancelled comes right behind it, on the same connection: the server gives it up.
+      if (isOver()) return;
       const answer = (code: number, more: object = {}, headers = {}) => {
         const { body } = failure(code, '', { ...more });
         time.schedule(wait(10), () => fail(statusFailure(asked, code, body, headers)));

@@ -25,6 +25,8 @@ export function createScript() {
   const requests: string[] = [];
   const behaviours = new Map<string, Behaviour>();
   const gone: PodObject[] = [];
+  /** Each Retry-After that was asked for, in ms. */
+  const waits: number[] = [];
   /** What becomes of the requests that are sent from now on. */
   const fate = { of: 'well' as Fate };
   let uids = 0;
@@ -47,7 +49,7 @@ export function createScript() {
     ...{ time, random, fate: () => fate.of, trace: () => undefined },
     onSent: ({ method, path }: Request) => void requests.push(`${method} ${path.split('?')[0]}`),
     onRequest: () => undefined,
-    onRetryAfter: () => undefined,
+    onRetryAfter: (_request, _life, untilMs) => void waits.push(untilMs - time.nowMs),
     onWatching: () => undefined,
   });
   const changed = new Set<string>();
@@ -64,7 +66,7 @@ export function createScript() {
     while (!isOver) await time.step();
   };
   return {
-    ...{ server, network, world, card, requests, behaviours, gone, fate, newServer, run },
+    ...{ server, network, world, card, requests, behaviours, gone, waits, fate, newServer, run },
     node: () => node!,
     start: () => {
       if (time.boots === 0 || !world.isUp) {
