@@ -62,8 +62,6 @@ export type BrokerConnection = {
   end(): Promise<void>;
   /** Ends it as a lost link would. */
   destroy(reason: Failure): void;
-  /** Bytes of the socket, TLS counted. */
-  bytes(): { readonly sent: number; readonly received: number };
 };
 
 /** Connects. Throws a `Failure`, also when the signal is aborted; it has no say later on. */
@@ -263,7 +261,6 @@ function connectionOf(parts: {
       patience.cancel();
     },
     destroy: failed,
-    bytes: () => ({ sent: socket.bytesWritten, received: socket.bytesRead }),
   };
 }
 
