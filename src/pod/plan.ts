@@ -208,6 +208,11 @@ function planContainers(draft: Draft, current: SandboxSeen): void {
   const { want, seen } = draft;
   const { initContainers, containers } = want.pod.spec;
   const passed = initWasPassed(want, seen.ledger, current.attempt);
+  // What is to be stopped waits for nobody who is on the way up.
+  for (const container of [...initContainers, ...containers]) {
+    if (!isBeingKilled(seen, container.name, current.id)) continue;
+    ensure(draft, container, roleOf(want, container.name) ?? 'main', current);
+  }
   for (const [index, container] of initContainers.entries()) {
     const role = roleOfInit(container);
     if (role === 'init') {
@@ -219,12 +224,9 @@ function planContainers(draft: Draft, current: SandboxSeen): void {
     if (passed || isStarted(seen, container, current.id)) continue;
     return ensureImagesOfStep(draft, index + 1, current.attempt);
   }
-  let waits = false;
   for (const container of containers) {
-    // What is to be stopped waits for nobody's hook.
-    if (waits && !isBeingKilled(seen, container.name, current.id)) continue;
     ensure(draft, container, 'main', current);
-    waits ||= isStarting(draft, container, current.id);
+    if (isStarting(draft, container, current.id)) return;
   }
 }
 

@@ -184,6 +184,22 @@ test('what is to be stopped does not wait for the postStart hook of another', ()
   assert.deepEqual(rig.starts, ['a#0', 'b#0', 'a#1'], 'but to start again it waits');
 });
 
+test('a sidecar is stopped while the one before it is on its way up', () => {
+  const restartPolicy = 'Always' as const;
+  const initContainers = [
+    container('first', { restartPolicy, startupProbe: PROBE }),
+    container('second', { restartPolicy, startupProbe: PROBE }),
+  ];
+  const rig = rigOf([container('main')], { initContainers });
+  rig.probed('first', 'startup', 'success');
+  rig.after(1);
+  rig.exit('first', 1);
+  rig.after(1);
+  assert.deepEqual(rig.starts, ['first#0', 'second#0', 'first#1']);
+  rig.probed('second', 'startup', 'failure');
+  assert.ok(rig.after(1).some((line) => line.endsWith('StopContainer second#0 30s')));
+});
+
 test('postStart fails: the container is stopped, with its preStop hook, and started again', () => {
   const lifecycle = { postStart: HOOK, preStop: HOOK };
   const rig = rigOf(
