@@ -41,6 +41,7 @@ import { removeDeadLogLinks, removeForgottenPods } from './pod-files.ts';
 import { createRelay, type AgentRelay } from './relay.ts';
 import type { RuntimeState } from './runtime-watch.ts';
 import { watchRuntime } from './runtime-watch.ts';
+import { sideBySide } from './side-by-side.ts';
 import type { Turns } from './turns.ts';
 
 /** Runs the agent until the signal is aborted. Fails when it can't start. */
@@ -185,17 +186,21 @@ class Agent {
       signal,
     });
     onReady();
-    await Promise.allSettled([
-      this.#followManifests(signal),
-      this.#followRuntime(signal),
-      this.#keepLogsSmall(signal),
-      this.#storeAgain(signal),
-      this.#membership?.run(signal),
-      this.#ports.run(signal),
-      this.#relay?.run(signal),
-      this.#hardware.run(signal),
-      this.#takeInventory(signal),
-    ]);
+    await sideBySide(
+      {
+        manifests: this.#followManifests(signal),
+        runtime: this.#followRuntime(signal),
+        logs: this.#keepLogsSmall(signal),
+        store: this.#storeAgain(signal),
+        membership: this.#membership?.run(signal),
+        ports: this.#ports.run(signal),
+        relay: this.#relay?.run(signal),
+        hardware: this.#hardware.run(signal),
+        inventory: this.#takeInventory(signal),
+      },
+      log,
+      signal,
+    );
     const { turns, starts } = this.#core;
     turns.halt();
     // A start that is given up kills what it has begun, and a pod may have only one.
