@@ -218,7 +218,10 @@ test('the schema has every field, its words and its default', () => {
   assert.deepEqual(properties['apiVersion'], { const: 'limpet.dev/v1alpha1' });
   assert.equal(properties['runDirectory']!['default'], '/run/limpet');
   const { relay, ...others } = properties;
-  const fields = [...Object.values(others), ...Object.values(relay!['properties'] as object)];
+  const fields = [
+    ...Object.values(others),
+    ...Object.values(relay!['properties'] as Record<string, unknown>),
+  ];
   assert.ok(fields.slice(2).every((field) => (field as { description?: string }).description));
   const kubelet = JSON.stringify(jsonSchemaOf(KUBELET_CONFIG));
   assert.ok(kubelet.includes('"syncFrequency":{"type":"string","default":"1m0s"}'));
