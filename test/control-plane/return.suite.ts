@@ -250,6 +250,9 @@ test('when it crashes it leaves no image of its memory', { timeout: TIMEOUT_MS }
     const { stdout } = await node.ssh('systemctl is-active limpet', { check: false });
     return stdout.trim() === 'active' && (await mainPid()) !== pid ? true : undefined;
   });
+  await until('it has looked at its containers', async () =>
+    (await ids()).every((id) => !id.endsWith('undefined')) ? true : undefined,
+  );
   const { stdout } = await node.ssh('ls /var/core.*');
   assert.equal(stdout.trim(), '/var/core.sh');
   assert.deepEqual(await ids(), before, 'and no container ended');
