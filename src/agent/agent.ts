@@ -12,7 +12,6 @@ import { BUILT_WALL_MS } from '../base/version.ts';
 import type { EventObject, NewEvent } from '../kube/event.ts';
 import type { Pod } from '../kube/pod.ts';
 import { fileFailure } from '../linux/files.ts';
-import { hostIPs } from '../linux/addresses.ts';
 import { openLibc } from '../linux/libc.ts';
 import { createNotifier } from '../linux/notify.ts';
 import { bootId } from '../linux/proc.ts';
@@ -149,7 +148,7 @@ class Agent {
     const workers = () => this.#core.turns.workers.values();
     this.#relay = createRelay(
       options,
-      { ...base, workers, conditions: hardware.conditions },
+      { ...base, workers, conditions: hardware.conditions, hostIPs: this.#core.hostIPs },
       stack,
     );
     this.#ports = createKubeletPorts({ options, base, core: this.#core });
@@ -238,7 +237,7 @@ class Agent {
       cluster: () => this.#membership?.report(),
       relay: () => this.#relay?.report(),
       board: () => this.#board(),
-      hostIP: () => hostIPs()[0],
+      hostIP: () => this.#core.hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
       findings: () => [
         ...findingsOf(

@@ -63,6 +63,8 @@ export type Core = {
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
   readonly offline: OfflinePods;
+  /** Of this machine, as they were a few seconds ago; see `addresses.ts`. */
+  readonly hostIPs: () => readonly string[];
   /** Undefined when the node belongs to no cluster. */
   readonly clusterObjects: ClusterObjects | undefined;
 };
@@ -173,7 +175,7 @@ export function createCore(
     onOver: (worker) => statuses.over(worker),
     onPods: (pods) => clusterObjects?.follow(pods),
   });
-  const told = { statuses, mirrors, offline, clusterObjects };
+  const told = { statuses, mirrors, offline, clusterObjects, hostIPs: localIPs };
   return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
 }
 

@@ -12,7 +12,6 @@ import { systemRandom } from '../base/random.ts';
 import { writtenConfig } from '../kube/config-settings.ts';
 import { KUBELET_FIELDS } from '../kube/kubelet-config.ts';
 import { KUBELET_CONFIG } from '../kube/kubelet-settings.ts';
-import { hostIPs } from '../linux/addresses.ts';
 import { addressesNow } from '../linux/machine.ts';
 import { faultOf, type Fault } from '../base/failure.ts';
 import type { Finding } from '../server/api.ts';
@@ -29,7 +28,7 @@ import { clusterReviews } from './reviews.ts';
 export type KubeletPortsParts = {
   readonly options: AgentOptions;
   readonly base: Pick<Foundation, 'clock' | 'log' | 'store'>;
-  readonly core: Pick<Core, 'cri' | 'turns' | 'holds'>;
+  readonly core: Pick<Core, 'cri' | 'turns' | 'holds' | 'hostIPs'>;
 };
 
 export type KubeletPorts = {
@@ -163,7 +162,7 @@ function serverOptions(
     runtime: core.cri.runtime,
     streaming: core.cri.streaming,
     idleMs: kubelet.streamingConnectionIdleTimeout,
-    pods: () => podList(core.turns.workers.values(), clock.now(), hostIPs()[0]),
+    pods: () => podList(core.turns.workers.values(), clock.now(), core.hostIPs()[0]),
     configz: () => {
       const { apiVersion, kind } = KUBELET_CONFIG;
       return { ...writtenConfig(KUBELET_FIELDS, kubelet), kind, apiVersion };

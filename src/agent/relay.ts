@@ -4,7 +4,6 @@ import { Failure } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
-import { hostIPs } from '../linux/addresses.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
 import type { BoardCondition } from '../node/board.ts';
 import { connectBroker } from '../mqtt/client.ts';
@@ -31,6 +30,8 @@ export type RelayedFacts = {
   readonly workers: () => Iterable<Worker>;
   /** Of the board. */
   readonly conditions: () => readonly BoardCondition[];
+  /** Of this machine. */
+  readonly hostIPs: () => readonly string[];
 };
 
 const DEADLINE_MS = 30_000;
@@ -42,7 +43,7 @@ const SESSION_EXPIRY_SECONDS = 86_400;
  */
 export function createRelay(
   options: AgentOptions,
-  { clock, log, store, workers, conditions }: Foundation & RelayedFacts,
+  { clock, log, store, workers, conditions, hostIPs }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
   const { relay: settings, nodeName, rootDirectory, nativeBinding } = options;

@@ -64,6 +64,7 @@ async function start(t: TestContext, more = '') {
       cri: { runtime: {}, streaming: {} },
       turns: { workers: new Map() },
       holds: new Holds(() => undefined),
+      hostIPs: () => ['192.0.2.1'],
     },
   } as unknown as KubeletPortsParts;
   const ports = createKubeletPorts(parts);
