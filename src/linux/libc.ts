@@ -15,6 +15,7 @@ const MSG_NOSIGNAL = 0x4000;
 const TIMEX_BYTES = 208;
 /** The state of a clock that nobody keeps right. */
 const TIME_ERROR = 5;
+const UMOUNT_NOFOLLOW = 8;
 /** Bytes of `sun_path` in `sockaddr_un`. */
 const MAX_PATH_BYTES = 108;
 
@@ -28,6 +29,10 @@ export type Libc = {
    * False when nobody took it.
    */
   sendDatagram(address: string, data: string): boolean;
+  /** mount(2) of a new tmpfs; `data` are its options, `flags` of `MS_…`. */
+  mountTmpfs(target: string, flags: number, data: string): boolean;
+  /** umount2(2) of what is on top at `target`, which is not followed where it is a link. */
+  unmount(target: string): boolean;
 };
 
 /** Undefined on a Node without ffi, or a system without glibc under its usual name. */
@@ -44,6 +49,8 @@ export function openLibc(): Libc | undefined {
 function bind(ffi: Ffi): Libc {
   const { functions } = ffi.dlopen('libc.so.6', {
     adjtimex: { return: 'int32', arguments: ['buffer'] },
+    mount: { return: 'int32', arguments: ['string', 'string', 'string', 'uint64', 'string'] },
+    umount2: { return: 'int32', arguments: ['string', 'int32'] },
     malloc_trim: { return: 'int32', arguments: ['uint64'] },
     socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
     sendto: {
@@ -57,6 +64,9 @@ function bind(ffi: Ffi): Libc {
       const state = functions.adjtimex(Buffer.alloc(TIMEX_BYTES));
       return state >= 0 && state !== TIME_ERROR;
     },
+    mountTmpfs: (target, flags, data) =>
+      functions.mount('tmpfs', target, 'tmpfs', BigInt(flags), data) === 0,
+    unmount: (target) => functions.umount2(target, UMOUNT_NOFOLLOW) === 0,
     sendDatagram(address, data) {
       const to = socketAddress(address);
       if (to === undefined) return false;

@@ -1,11 +1,13 @@
 /**
- * Mounts, and the removal of trees that may have mounts in them. mount(8) and umount(8) do the
- * work: a pod needs them a few times in its life.
+ * Mounts, and the removal of trees that may have mounts in them. What every pod needs, the C
+ * library does without a process of its own; mount(8) and umount(8) do what it does not, and say
+ * what is wrong where it could not.
  */
 import { isAbsolute, normalize } from 'node:path';
 
 import { Failure, type FailureCode } from '../base/failure.ts';
 import { runTool } from './command.ts';
+import { openLibc, type Libc } from './libc.ts';
 import { isMountPoint, kernelVersion } from './proc.ts';
 
 const SAID: readonly (readonly [pattern: RegExp, code: FailureCode])[] = [
@@ -15,6 +17,9 @@ const SAID: readonly (readonly [pattern: RegExp, code: FailureCode])[] = [
   [/bad option|wrong fs type|invalid argument|unknown filesystem/i, 'InvalidArgument'],
   [/busy/i, 'Unavailable'],
 ];
+
+const MS_NOSUID = 2;
+const MS_NODEV = 4;
 
 export type TmpfsOptions = {
   readonly sizeBytes?: number;
@@ -37,13 +42,15 @@ export async function mountTmpfs(
   const target = checked(path);
   if (isMountPoint(target)) return;
   const { sizeBytes, mode, gid } = options;
-  const words = [`mode=${mode.toString(8)}`, 'nosuid', 'nodev'];
+  const words = [`mode=${mode.toString(8)}`];
   if (sizeBytes !== undefined) words.push(`size=${sizeBytes}`);
   if (gid !== undefined) words.push(`gid=${gid}`);
-  const mount = (options: readonly string[]) => {
+  const mount = async (options: readonly string[]) => {
     const words = options.join(',');
-    const argv = ['mount', '-n', '-t', 'tmpfs', '-o', words, '--', 'tmpfs', target] as const;
-    return runTool([...argv], signal, explained(`mount a tmpfs at ${target}`));
+    if (libc()?.mountTmpfs(target, MS_NOSUID | MS_NODEV, words) === true) return;
+    const argv = ['mount', '-n', '-t', 'tmpfs', '-o', `nosuid,nodev,${words}`] as const;
+    const explain = explained(`mount a tmpfs at ${target}`);
+    await runTool([...argv, '--', 'tmpfs', target], signal, explain);
   };
   if (knowsNoSwap(kernelVersion())) {
     try {
@@ -85,6 +92,7 @@ export async function unmount(path: string, signal: AbortSignal): Promise<void> 
   const target = checked(path);
   // Mounts can lie on top of each other.
   while (isMountPoint(target)) {
+    if (libc()?.unmount(target) === true) continue;
     try {
       await runTool(['umount', '-n', '--', target], signal, explained(`unmount ${target}`));
     } catch (error) {
@@ -92,6 +100,14 @@ export async function unmount(path: string, signal: AbortSignal): Promise<void> 
       if (isMountPoint(target)) throw error;
     }
   }
+}
+
+let opened: { readonly libc: Libc | undefined } | undefined;
+
+/** Opened with the first mount: commands other than the agent have none. */
+function libc(): Libc | undefined {
+  opened ??= { libc: openLibc() };
+  return opened.libc;
 }
 
 function explained(action: string): (stderr: string) => Failure {
