@@ -15,7 +15,7 @@ import type { Evt, PodState } from '../../src/relay/message.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { fleetFilter, parseTopic, topicOf } from '../../src/relay/topic.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
-import { startBroker } from '../mqtt/broker.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
 import mqttClient from 'mqtt/lib/client';
 import { connect as connectTcp } from 'node:net';
 
