@@ -179,6 +179,31 @@ test('three days without a broker: events once and in order, statuses fold, and 
   await node.end();
 });
 
+test('what happened before the connection is marked, and what happens during it is not', async () => {
+  await using broker = await startBroker();
+  const node = createNode(() => broker.port);
+  await until('connected', () => node.relay.report().connected);
+  await broker.stop();
+  await until('cut off', () => !node.relay.report().connected);
+  const tell = (message: string) => {
+    const object = { kind: 'Node', name: 'pi1' } as const;
+    node.relay.event({ type: 'Normal', reason: 'Test', message, object }, node.clock.now());
+  };
+  tell('offline');
+  const { wallMs } = node.clock.now();
+  await broker.start();
+  const watcher = await reader(broker.port);
+  node.clock.skip(3000);
+  await until('connected again', () => node.relay.report().connected);
+  tell('online');
+  await until('both', () => watcher.heard.events.length === 2);
+  const told = watcher.heard.events.map(({ message, t, h }) => [message, t, h]);
+  assert.deepEqual(told[0], ['offline', Math.floor(wallMs / 1000), 1]);
+  assert.deepEqual([told[1]?.[0], told[1]?.[2]], ['online', undefined]);
+  await watcher.end();
+  await node.end();
+});
+
 test('late subscriber, gap, lost retained messages, wrong commands', async () => {
   await using broker = await startBroker();
   const node = createNode(() => broker.port);
