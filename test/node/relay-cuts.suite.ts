@@ -76,7 +76,7 @@ async function connected({ board }: Rig): Promise<void> {
 
 /** Lets rows gather, and sees which of them are on the disk a moment before the cut. */
 async function gather(rig: Rig): Promise<string> {
-  const ms = between(rig.random, 2000, 13_000);
+  const ms = between(rig.random, 4000, 18_000);
   await pause(ms);
   const rows = await readOutbox(rig);
   await pause(between(rig.random, 500, 3000));
