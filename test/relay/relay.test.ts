@@ -15,7 +15,7 @@ import type { Evt, PodState } from '../../src/relay/message.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { fleetFilter, parseTopic, topicOf } from '../../src/relay/topic.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
-import { startBroker } from '../mqtt/broker.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
 import mqttClient from 'mqtt/lib/client';
 import { connect as connectTcp } from 'node:net';
 
@@ -175,6 +175,31 @@ test('three days without a broker: events once and in order, statuses fold, and 
   assert.ok(events.slice(0, 1990).every(({ h }) => h === 1));
   assert.deepEqual([...view.base!.pods.values()], [...node.pods.values()]);
   assert.equal(isBehind(view), false);
+  await watcher.end();
+  await node.end();
+});
+
+test('what happened before the connection is marked, and what happens during it is not', async () => {
+  await using broker = await startBroker();
+  const node = createNode(() => broker.port);
+  await until('connected', () => node.relay.report().connected);
+  await broker.stop();
+  await until('cut off', () => !node.relay.report().connected);
+  const tell = (message: string) => {
+    const object = { kind: 'Node', name: 'pi1' } as const;
+    node.relay.event({ type: 'Normal', reason: 'Test', message, object }, node.clock.now());
+  };
+  tell('offline');
+  const { wallMs } = node.clock.now();
+  await broker.start();
+  const watcher = await reader(broker.port);
+  node.clock.skip(3000);
+  await until('connected again', () => node.relay.report().connected);
+  tell('online');
+  await until('both', () => watcher.heard.events.length === 2);
+  const told = watcher.heard.events.map(({ message, t, h }) => [message, t, h]);
+  assert.deepEqual(told[0], ['offline', Math.floor(wallMs / 1000), 1]);
+  assert.deepEqual([told[1]?.[0], told[1]?.[2]], ['online', undefined]);
   await watcher.end();
   await node.end();
 });
