@@ -12,6 +12,14 @@ import { run } from './lib/process.ts';
 import { restBetween, sample, type Rest } from './lib/rest.ts';
 import { megabytes, table } from './lib/table.ts';
 import {
+  compareUsage,
+  steadyUsage,
+  usageCost,
+  usingPods,
+  type Steady,
+  type UsageCost,
+} from './lib/usage.ts';
+import {
   up,
   type Arch,
   type Containerd,
@@ -21,15 +29,18 @@ import {
 
 const ROOT = join(import.meta.dirname, '..');
 
-const HELP = `Usage: scripts/measure idle [--pods 10,30] [--minutes 5] [MACHINE]
+const HELP = `Usage: scripts/measure idle|usage [--pods 10,30] [--minutes 5] [MACHINE]
 
 idle   memory, processor, wake-ups and disk writes of limpet while its pods run and nothing happens
+usage  the figures of limpet top beside the kernel's and those of ctr; its system calls while somebody
+       looks; what a look costs with so many pods (10,50,110)
 
 MACHINE: [--arch amd64|arm64] [--pages 4k|16k] [--containerd 1.7|2]
   --json FILE   writes the figures there as well
 
-Bounds: private dirty memory is at most 24 MB with 10 pods, and at most 2 MB more with 30; nothing
-is written to the disk at rest. MB is 10^6.
+Bounds of idle: private dirty memory is at most 24 MB with 10 pods, and at most 2 MB more with 30; nothing
+is written to the disk at rest. Bounds of usage: within 2 %; no fork, no write to the disk; reads grow
+with the number of pods and no faster. MB is 10^6.
 `;
 
 const LIMPET = { unit: 'limpet', executable: '/usr/bin/limpet' };
@@ -99,6 +110,16 @@ async function idle(
   return rests;
 }
 
+async function rest(
+  node: VirtualNode,
+  counts: readonly number[],
+  minutes: number,
+): Promise<{ readonly figures: object; readonly bounds: readonly Bound[] }> {
+  const rests = await idle(node, counts, minutes);
+  process.stdout.write(restTable(rests));
+  return { figures: { rests }, bounds: boundsOf(rests) };
+}
+
 function restTable(rests: readonly Rest[]): string {
   const row = (name: string, show: (rest: Rest) => string) => [name, ...rests.map(show)];
   return table([
@@ -118,6 +139,80 @@ function restTable(rests: readonly Rest[]): string {
     row('threads', (r) => String(r.threads)),
     row('measured for', (r) => `${r.minutes} min`),
   ]);
+}
+
+/** Pods that use something, beside those that are counted. */
+const USING = 'using';
+const USING_MS = 30_000;
+
+async function usage(
+  node: VirtualNode,
+  counts: readonly number[],
+  minutes: number,
+): Promise<{ readonly figures: object; readonly bounds: readonly Bound[] }> {
+  await node.ssh('limpet apply -f -', { input: usingPods(USING), timeoutMs: 60_000 });
+  const others = (await podsOf(node)).length;
+  await havePods(node, others);
+  await sleep(USING_MS);
+  const compared = await compareUsage(node, USING);
+  const wrong = compared.filter(({ agrees }) => !agrees);
+  for (const one of wrong) say(`differs: ${JSON.stringify(one)}`);
+  const by = (who: string) => compared.filter((one) => one.by === who).length;
+  say(`${by('kernel')} figures compared with the kernel's files, ${by('ctr')} with those of ctr`);
+  const steady = await steadyUsage(node, 'containers', minutes * 60);
+  for (const line of steady.diskWrites) say(`wrote: ${line}`);
+  await node.ssh(
+    `for p in busy files shared network; do limpet delete pod ${USING}-$p --wait; done`,
+    {
+      timeoutMs: 120_000,
+    },
+  );
+  const costs: UsageCost[] = [];
+  for (const count of counts) {
+    await havePods(node, count);
+    await sleep(SETTLE_MS);
+    for (const depth of ['pods', 'containers'] as const) costs.push(await usageCost(node, depth));
+  }
+  process.stdout.write(usageTable(steady, costs));
+  return {
+    figures: { compared, steady, costs },
+    bounds: [
+      { what: `${compared.length} figures agree within 2 %`, holds: wrong.length === 0 },
+      { what: `no fork in ${minutes} min with a viewer`, holds: steady.forks === 0 },
+      { what: 'nothing was written to the disk meanwhile', holds: steady.diskWrites.length === 0 },
+      { what: 'somebody looked', holds: steady.looks > 0 && compared.length > 0 },
+      { what: 'reads are linear in the pods', holds: isLinear(costs) },
+    ],
+  };
+}
+
+/** Each more pod costs as many reads as the one before, within a tenth. */
+function isLinear(costs: readonly UsageCost[]): boolean {
+  return ['pods', 'containers'].every((depth) => {
+    const of = costs.filter((cost) => cost.depth === depth);
+    const each = of.slice(1).map((cost, index) => {
+      const before = of[index]!;
+      return (cost.reads - before.reads) / (cost.pods - before.pods);
+    });
+    return Math.max(...each) <= 1.1 * Math.min(...each);
+  });
+}
+
+function usageTable(steady: Steady, costs: readonly UsageCost[]): string {
+  const { seconds, looks, kernelReads, allReads, opens, forks, diskWrites } = steady;
+  const each = (count: number) => (count / Math.max(1, looks)).toFixed(0);
+  return (
+    `with a viewer for ${seconds} s, under strace: ${looks} looks, ${forks} forks, ` +
+    `${diskWrites.length} writes to the disk, ${kernelReads} reads of kernel files ` +
+    `(${each(kernelReads)} a look), ${allReads} reads of all kinds, ${opens} files opened\n` +
+    table([
+      ['a look', 'pods', 'reads', 'processor', 'answer'],
+      ...costs.map(({ depth, pods, reads, cpuMs, answerBytes }) => [
+        ...[depth, String(pods), reads.toFixed(0), `${cpuMs.toFixed(1)} ms`],
+        `${(answerBytes / 1000).toFixed(1)} kB`,
+      ]),
+    ])
+  );
 }
 
 type Bound = { readonly what: string; readonly holds: boolean };
@@ -152,25 +247,27 @@ async function main(): Promise<number> {
       arch: { type: 'string', default: process.arch === 'x64' ? 'amd64' : 'arm64' },
       pages: { type: 'string', default: '4k' },
       containerd: { type: 'string', default: '1.7' },
-      pods: { type: 'string', default: '10,30' },
+      pods: { type: 'string' },
       minutes: { type: 'string', default: '5' },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
     },
   });
   const [what] = positionals;
-  if (values.help === true || what !== 'idle' || positionals.length > 1) {
+  const isUsage = what === 'usage';
+  if (values.help === true || (what !== 'idle' && !isUsage) || positionals.length > 1) {
     process.stdout.write(HELP);
     return values.help === true ? 0 : 2;
   }
   const { arch, pages, containerd } = machineOf(values);
   const minutes = Number(values.minutes);
-  const pods = values.pods.split(',').map(Number);
+  const pods = (values.pods ?? (isUsage ? '10,50,110' : '10,30')).split(',').map(Number);
   if (![minutes, ...pods].every((number) => number > 0)) throw new Error('numbers are above 0');
   const build = ['--arch', arch === 'amd64' ? 'x64' : 'arm64'];
   await run(process.execPath, [join(ROOT, 'scripts/build.ts'), ...build]);
   const name = `measure-${arch}-${process.pid}`;
-  const memoryMiB = 1024;
+  // A shim of the runtime takes more than most pods do.
+  const memoryMiB = Math.max(...pods) > 50 ? 3072 : 1024;
   const node = await up({ name, arch, pages, containerd, memoryMiB, say });
   const end = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -181,7 +278,8 @@ async function main(): Promise<number> {
   });
   try {
     const machine = { arch, pages, containerd, accel: node.accel };
-    return await Promise.race([report(node, { machine, pods, minutes }, values.json), interrupted]);
+    const task = { measure: isUsage ? usage : rest, machine, pods, minutes };
+    return await Promise.race([report(node, task, values.json), interrupted]);
   } finally {
     await node.down();
   }
@@ -200,6 +298,7 @@ function machineOf(values: {
 }
 
 type Task = {
+  readonly measure: typeof usage;
   readonly machine: object;
   readonly pods: readonly number[];
   readonly minutes: number;
@@ -207,16 +306,14 @@ type Task = {
 
 async function report(
   node: VirtualNode,
-  { machine, pods, minutes }: Task,
+  { measure, machine, pods, minutes }: Task,
   json: string | undefined,
 ): Promise<number> {
   await installLimpet(node);
-  const rests = await idle(node, pods, minutes);
-  process.stdout.write(restTable(rests));
+  const { figures, bounds } = await measure(node, pods, minutes);
   if (json !== undefined) {
-    await writeFile(json, `${JSON.stringify({ machine, rests }, undefined, 2)}\n`);
+    await writeFile(json, `${JSON.stringify({ machine, ...figures }, undefined, 2)}\n`);
   }
-  const bounds = boundsOf(rests);
   process.stdout.write(`${JSON.stringify(machine)}\n`);
   for (const bound of bounds)
     process.stdout.write(`${bound.holds ? 'yes' : 'NO '}  ${bound.what}\n`);
