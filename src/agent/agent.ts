@@ -41,7 +41,9 @@ import { createRelay, type AgentRelay } from './relay.ts';
 import type { RuntimeState } from './runtime-watch.ts';
 import { watchRuntime } from './runtime-watch.ts';
 import { sideBySide } from './side-by-side.ts';
+import type { ReadUsage } from '../usage/usage.ts';
 import type { Turns } from './turns.ts';
+import { usageOf } from './usage.ts';
 
 /** Runs the agent until the signal is aborted. Fails when it can't start. */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
@@ -114,6 +116,7 @@ class Agent {
   readonly #options: AgentOptions;
   readonly #base: Foundation;
   readonly #core: Core;
+  readonly #usage: ReadUsage;
   readonly #ports: KubeletPorts;
   readonly #membership: Membership | undefined;
   readonly #hardware: Hardware;
@@ -145,6 +148,7 @@ class Agent {
     this.#base = base;
     this.#hardware = hardware;
     this.#core = createCore(options, { ...base, onPods: () => this.#relay?.changed() }, stack);
+    this.#usage = usageOf(options, base.clock, this.#core);
     const workers = () => this.#core.turns.workers.values();
     this.#relay = createRelay(
       options,
@@ -237,6 +241,7 @@ class Agent {
       cluster: () => this.#membership?.report(),
       relay: () => this.#relay?.report(),
       board: () => this.#board(),
+      usage: this.#usage,
       hostIP: () => this.#core.hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
       findings: () => [
