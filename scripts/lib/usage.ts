@@ -1,6 +1,12 @@
 // What limpet tells of use, beside what the kernel and containerd tell; and what telling it costs.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { withRates, type Usage, type UsageDepth, type UsageReport } from '../../src/node/usage.ts';
+import {
+  withRates,
+  type PodUsage,
+  type Usage,
+  type UsageDepth,
+  type UsageReport,
+} from '../../src/node/usage.ts';
 import { askAgent } from './install-limpet.ts';
 import type { VirtualNode } from './virtual-node.ts';
 
@@ -164,32 +170,45 @@ function judge(
   return [{ of, figure, by, limpet: value, between: [low, high], agrees }];
 }
 
-/** The processor's time of each pod a second, over ten seconds. */
+/**
+ * The processor's time a second of the busy pod, over ten seconds. A loop in the machine reads the
+ * kernel's counter meanwhile, so that both are of the very same moments.
+ */
 async function compareRates(node: VirtualNode, prefix: string): Promise<readonly Compared[]> {
-  const counters = async () => {
-    const { stdout: text } = await node.ssh(
-      'cd /sys/fs/cgroup; cat /proc/uptime; ' +
-        "find kubepods.slice -name 'cpu.stat' -path '*-pod*' -not -path '*scope*' " +
-        '-exec grep -H usage_usec {} +; true',
-    );
-    const [uptime = '', ...lines] = text.trim().split('\n');
-    const usecs = lines.map((line) => /pod(\w+)\.slice\/cpu.stat:usage_usec (\d+)/.exec(line));
-    return {
-      seconds: Number(uptime.split(' ')[0]),
-      usecs: new Map(usecs.map((found) => [found?.[1] ?? '', Number(found?.[2])])),
-    };
-  };
-  const [from, first] = [await counters(), await usageNow(node, 'pods')];
+  const name = `${prefix}-busy`;
+  const isBusy = (pod: PodUsage) => pod.podRef.name === name;
+  const uid = (await usageNow(node, 'pods')).pods?.find(isBusy)?.podRef.uid.replaceAll('-', '_');
+  const sampling = node.ssh(
+    `cd $(find /sys/fs/cgroup/kubepods.slice -type d -name '*pod${uid}.slice') || exit 1
+    read -r now _ < /proc/uptime; end=$((\${now%.*} + ${WINDOW_MS / 1000 + 6}))
+    while read -r now _ < /proc/uptime; [ \${now%.*} -lt $end ]; do
+      read -r _ usec < cpu.stat; echo $now $usec; sleep 0.1
+    done`,
+    { timeoutMs: 120_000 },
+  );
+  await sleep(2000);
+  const first = await usageNow(node, 'pods');
   await sleep(WINDOW_MS);
-  const [to, second] = [await counters(), await usageNow(node, 'pods')];
-  return (withRates(first, second).pods ?? []).flatMap(({ podRef: { name, uid }, cpu }) => {
-    const key = uid.replaceAll('-', '_');
-    const grown = (to.usecs.get(key) ?? NaN) - (from.usecs.get(key) ?? NaN);
-    const nanoCores = (grown * 1000) / (to.seconds - from.seconds);
-    // What rests uses a few microseconds or none: that is no rate.
-    if (!name.startsWith(prefix) || nanoCores < 10e6) return [];
-    return judge(name, 'nanoCores', 'kernel', cpu?.usageNanoCores, nanoCores, nanoCores);
-  });
+  const second = await usageNow(node, 'pods');
+  const samples = (await sampling).stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.split(' ').map(Number) as [number, number]);
+  const [from, to] = [first.pods?.find(isBusy), second.pods?.find(isBusy)];
+  if (from === undefined || to === undefined) return [];
+  const grown = counterAt(samples, to.monoMs / 1000) - counterAt(samples, from.monoMs / 1000);
+  const nanoCores = Math.round((grown * 1e6) / (to.monoMs - from.monoMs));
+  const limpet = withRates(first, second).pods?.find(isBusy)?.cpu?.usageNanoCores;
+  return judge(name, 'nanoCores', 'kernel', limpet, nanoCores, nanoCores);
+}
+
+/** What a counter was at a moment between two samples of it. */
+function counterAt(samples: readonly (readonly [number, number])[], seconds: number): number {
+  const next = samples.findIndex(([at]) => at >= seconds);
+  const [before, after] = [samples[next - 1], samples[next]];
+  if (before === undefined || after === undefined) return Number.NaN;
+  const share = (seconds - before[0]) / (after[0] - before[0]);
+  return before[1] + share * (after[1] - before[1]);
 }
 
 /** What readings cost the agent, as the kernel counts it. */

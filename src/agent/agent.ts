@@ -152,7 +152,10 @@ class Agent {
     const workers = () => this.#core.turns.workers.values();
     this.#relay = createRelay(
       options,
-      { ...base, workers, conditions: hardware.conditions, hostIPs: this.#core.hostIPs },
+      {
+        ...{ ...base, workers, conditions: hardware.conditions, figures: hardware.figures },
+        ...{ hostIPs: this.#core.hostIPs, usage: this.#usage },
+      },
       stack,
     );
     this.#ports = createKubeletPorts({ options, base, core: this.#core });
