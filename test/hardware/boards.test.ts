@@ -297,7 +297,10 @@ test('as many mounts as many pods have', async (t) => {
   const line = (index: number) =>
     `${index} 21 0:${index} / /run/containerd/${index} rw - overlay overlay rw,lowerdir=${'/layer'.repeat(200)}\n`;
   const text = Array.from({ length: 330 }, (_, index) => line(index + 100)).join('');
-  const root = makeTree(t, { ...PI_4, 'proc/self/mountinfo': `${text}${String(PI_4['proc/self/mountinfo'])}` });
+  const root = makeTree(t, {
+    ...PI_4,
+    'proc/self/mountinfo': `${text}${String(PI_4['proc/self/mountinfo'])}`,
+  });
   const { figures, troubles } = await readOnly.read(sightOf(root));
   assert.deepEqual(troubles, []);
   assert.ok(figures.some(({ of }) => of === '/ (/dev/mmcblk0p2)'));
