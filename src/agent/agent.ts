@@ -222,9 +222,10 @@ class Agent {
   }
 
   #board(): BoardReport {
-    const { facts, conditions, figures } = this.#hardware;
+    const { facts, conditions, figures, troubles } = this.#hardware;
     return {
       ...{ facts: facts(), conditions: conditions(), figures: figures() },
+      troubles: troubles(),
       ...(this.#inventory !== undefined && { inventory: this.#inventory }),
     };
   }

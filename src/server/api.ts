@@ -69,6 +69,8 @@ export type BoardReport = {
   /** `True` is bad. The message is that of the last turn. */
   readonly conditions: readonly BoardCondition[];
   readonly figures: readonly Figure[];
+  /** Files of the kernel that are there and can't be used, each with its path. */
+  readonly troubles: readonly string[];
   /** Vendors' names of the parts; missing until it was taken, some minutes after the boot. */
   readonly inventory?: Readonly<Record<string, unknown>>;
 };

@@ -130,7 +130,7 @@ test('each source at its interval, what is not there seldom, and a broken one al
     ...{ name, everyMs, keep: 2, types: [name] },
     read: () => {
       looked[name] = (looked[name] ?? 0) + 1;
-      if (name === 'Broken') return Promise.reject(new Error('a bug'));
+      if (name.startsWith('Broken')) return Promise.reject(new Error('a bug'));
       const value = { name: 'one', value: 1, of: name };
       return Promise.resolve({ figures: figures ? [value] : [], facts: {}, troubles: [] });
     },
@@ -142,11 +142,13 @@ test('each source at its interval, what is not there seldom, and a broken one al
   const sources = [
     ...[source('Often', 10_000, true), source('Seldom', 60_000, true)],
     ...[source('Absent', 10_000, false), source('Broken', 30_000, true)],
+    // Once a day, but it can't be read.
+    source('BrokenDaily', 24 * 3_600_000, true),
   ];
   const { hardware, pass, root } = start(t, {}, { sources });
   await pass(5000);
   await pass(600_000);
-  assert.deepEqual(looked, { Often: 61, Seldom: 11, Absent: 2, Broken: 21 });
+  assert.deepEqual(looked, { Often: 61, Seldom: 11, Absent: 2, Broken: 21, BrokenDaily: 2 });
   const [broken] = hardware.conditions();
   assert.match(broken?.message ?? '', /the source Broken failed: a bug/);
   // Nothing is written while nothing turns.

@@ -82,7 +82,7 @@ export function aNode(pod: readonly PodReport[], over: Partial<NodeReport> = {})
     cgroupDriver: 'systemd',
     store: { path: '/var/lib/limpet', state: 'ok' },
     pods: { desired: pod.length, running: pod.length, pending: 0, succeeded: 0, failed: 0 },
-    board: { facts: {}, conditions: [], figures: [] },
+    board: { facts: {}, conditions: [], figures: [], troubles: [] },
     findings: [],
     manifestErrors: [],
     pod,
