@@ -203,9 +203,12 @@ const usage: Measure = async (node, counts, minutes) => {
   for (const one of wrong) say(`differs: ${JSON.stringify(one)}`);
   const by = (who: string) => compared.filter((one) => one.by === who).length;
   say(`${by('kernel')} figures compared with the kernel's files, ${by('ctr')} with those of ctr`);
-  await node.ssh(`for p in busy files shared network; do limpet delete pod ${USING}-$p --wait; done`, {
-    timeoutMs: 120_000,
-  });
+  await node.ssh(
+    `for p in busy files shared network; do limpet delete pod ${USING}-$p --wait; done`,
+    {
+      timeoutMs: 120_000,
+    },
+  );
   const [first = 0] = counts;
   await havePods(node, first);
   say(`${first} pods run; somebody looks for ${minutes} minutes`);
