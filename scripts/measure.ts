@@ -203,17 +203,22 @@ const usage: Measure = async (node, counts, minutes) => {
   for (const one of wrong) say(`differs: ${JSON.stringify(one)}`);
   const by = (who: string) => compared.filter((one) => one.by === who).length;
   say(`${by('kernel')} figures compared with the kernel's files, ${by('ctr')} with those of ctr`);
-  const steady = await steadyUsage(node, 'containers', minutes * 60);
-  for (const line of steady.diskWrites) say(`wrote: ${line}`);
   await node.ssh(
     `for p in busy files shared network; do limpet delete pod ${USING}-$p --wait; done`,
     {
       timeoutMs: 120_000,
     },
   );
+  const [first = 0] = counts;
+  await havePods(node, first);
+  say(`${first} pods run; somebody looks for ${minutes} minutes`);
+  await sleep(SETTLE_MS);
+  const steady = await steadyUsage(node, 'containers', minutes * 60);
+  for (const line of steady.diskWrites) say(`wrote: ${line}`);
   const costs: UsageCost[] = [];
   for (const count of counts) {
     await havePods(node, count);
+    say(`${count} pods run`);
     await sleep(SETTLE_MS);
     for (const depth of ['pods', 'containers'] as const) costs.push(await usageCost(node, depth));
   }

@@ -49,10 +49,7 @@ test('prints once where there is no terminal: the node, then the busiest pod fir
   const { code, out, err } = await limpet(['top', '--containers', '--socket', served.socket]);
   assert.equal(code, 0, err);
   assert.match(out, /^CPU: +1000m of 4 cores \(25 %\), load 0\.50 0\.25 1\.00\n/);
-  assert.match(
-    out,
-    /^Memory: +512Mi of 1\.0Gi \(50 %\), 12\.5 % of the time something waits$/m,
-  );
+  assert.match(out, /^Memory: +512Mi of 1\.0Gi \(50 %\), 12\.5 % of the time something waits$/m);
   assert.match(out, /^Up: +120m, \? tasks$/m);
   assert.match(out, /^NAMESPACE +POD +CONTAINER +CPU +MEMORY +RSS +PROCS +READ\/S/m);
   assert.match(out, /^default +web +250m +64\.0Mi +1\.0Mi +3 +- +- +- +-\n +main +250m/m);

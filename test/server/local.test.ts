@@ -248,7 +248,7 @@ test('a path that no socket can have is said to be too long', async () => {
         pods: [],
         node: {},
         events: [],
-    usage: [],
+        usage: [],
         asked: [],
         manifests: [],
         applyError: undefined,
