@@ -16,6 +16,7 @@ import { Relay } from '../../src/relay/relay.ts';
 import { fleetFilter, parseTopic, topicOf } from '../../src/relay/topic.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 import { startBroker } from '../../scripts/lib/broker.ts';
+import { connectAsync } from 'mqtt';
 import mqttClient from 'mqtt/lib/client';
 import { connect as connectTcp } from 'node:net';
 
@@ -242,4 +243,45 @@ test('late subscriber, gap, lost retained messages, wrong commands', async () =>
   await node.end();
   await until('leaving', () => anew.heard.view.state?.s === 'leaving');
   for (const one of [anew]) await one.end();
+});
+
+test('a message that was missed, and retained ones that were lost: one question brings the truth', async () => {
+  await using broker = await startBroker();
+  const node = createNode(() => broker.port);
+  await until('connected', () => node.relay.report().connected);
+  const restart = async (n: number) => {
+    node.pods.set(n, pod(n, 1));
+    node.relay.changed();
+    await sleep(100);
+    node.clock.skip(10_000);
+  };
+  const askOnce = async (one: Awaited<ReturnType<typeof reader>>) => {
+    await until('behind', () => isBehind(one.heard.view));
+    await one.ask('{"id":"1","do":"rebirth"}');
+    await sleep(100);
+    node.clock.skip(60_000);
+    await until('the truth', () => !isBehind(one.heard.view));
+    assert.deepEqual([...one.heard.view.base!.pods.values()], [...node.pods.values()]);
+  };
+  const gap = await reader(broker.port);
+  await until('the snapshot', () => gap.heard.view.base !== undefined);
+  const before = gap.heard.view;
+  await restart(3);
+  await until('the delta', () => gap.heard.view !== before);
+  // As if it had not come.
+  gap.heard.view = before;
+  await restart(4);
+  await askOnce(gap);
+  await gap.end();
+  const client = await connectAsync(`mqtt://127.0.0.1:${broker.port}`);
+  for (const kind of ['state', 'snap', 'delta'] as const) {
+    await client.publishAsync(topicOf(NAME, kind), '', { qos: 1, retain: true });
+  }
+  await client.endAsync();
+  const late = await reader(broker.port);
+  await sleep(200);
+  assert.deepEqual(late.heard.kinds, []);
+  await askOnce(late);
+  await late.end();
+  await node.end();
 });
