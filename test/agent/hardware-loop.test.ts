@@ -100,6 +100,31 @@ test('a turn is an event and a call; what does not turn is neither', async (t) =
   assert.equal(new Set(figures).size, figures.length);
 });
 
+test('a wall clock that jumps turns nothing but its own condition', async (t) => {
+  const hand = handClock();
+  const { now } = hand;
+  let wallMs: number | undefined;
+  const clock = Object.assign(hand, {
+    now: () => ({ ...now(), ...(wallMs !== undefined && { wallMs }) }),
+  });
+  const { turns, pass } = start(t, PI_4, { clock, earliestWallMs: 1_700_000_000_000 });
+  await pass(120_000);
+  const first = turns.length;
+  const fiftyYears = 50 * 365 * 86_400_000;
+  for (const ms of [0, 1_800_000_000_000 + fiftyYears, 0]) {
+    wallMs = ms;
+    await pass(120_000);
+  }
+  assert.deepEqual(
+    turns.slice(first).map(({ condition: c }) => `${c.type} ${c.reason} ${c.since}`),
+    [
+      'ClockUntrusted InThePast 1970-01-01T00:00:00Z',
+      'ClockUntrusted Synchronized 2077-01-02T08:00:00Z',
+      'ClockUntrusted InThePast 1970-01-01T00:00:00Z',
+    ],
+  );
+});
+
 test('a restart is no turn, a reboot is', async (t) => {
   const first = start(t, PI_3);
   await first.pass(10_000);
