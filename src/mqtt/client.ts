@@ -165,6 +165,7 @@ function createClient(socket: Socket, version: '5' | '3.1.1', options: BrokerOpt
     connectTimeout: options.deadlineMs,
     queueQoSZero: false,
     resubscribe: false,
+    autoAssignTopicAlias: true,
     timerVariant: 'native',
     protocolVersion: five ? 5 : 4,
     clientId: options.clientId,
