@@ -21,11 +21,12 @@ export const until = async (what: string, is: () => boolean, ms = 10_000) => {
 };
 
 /** Real time, which goes faster. */
-function fastClock(): Clock & { skip(ms: number): void } {
+function fastClock(): Clock & { skip(ms: number): void; readonly slept: number[] } {
   const real = systemClock('0b5e55ed-boot', () => 0);
   let skipped = 0;
-  const waiting = new Set<{ at: number; run: () => void }>();
+  const waiting = new Set<{ at: number; fire: () => void }>();
   const clock = {
+    slept: [] as number[],
     now: () => {
       const { monoMs, wallMs, boot } = real.now();
       return { monoMs: monoMs + skipped, wallMs: wallMs + skipped, boot };
@@ -33,19 +34,25 @@ function fastClock(): Clock & { skip(ms: number): void } {
     sleep: (ms: number, signal: AbortSignal) =>
       new Promise<void>((resolve, reject) => {
         if (signal.aborted) return reject(signal.reason as Error);
-        const timer = clock.at(clock.now().monoMs + ms, resolve);
-        signal.addEventListener('abort', () => {
+        clock.slept.push(ms);
+        const abort = () => {
           timer.cancel();
           reject(signal.reason as Error);
+        };
+        const timer = clock.at(clock.now().monoMs + ms, () => {
+          signal.removeEventListener('abort', abort);
+          resolve();
         });
+        signal.addEventListener('abort', abort, { once: true });
       }),
     at: (monoMs: number, run: () => void) => {
-      const entry = { at: monoMs, run };
-      waiting.add(entry);
       const fire = () => {
+        timer.cancel();
         if (waiting.delete(entry)) run();
       };
       const timer = real.at(monoMs - skipped, fire);
+      const entry = { at: monoMs, fire };
+      waiting.add(entry);
       return {
         cancel: () => {
           waiting.delete(entry);
@@ -58,7 +65,7 @@ function fastClock(): Clock & { skip(ms: number): void } {
       skipped += ms;
       const { monoMs } = clock.now();
       for (const entry of [...waiting].sort((a, b) => a.at - b.at)) {
-        if (entry.at <= monoMs && waiting.delete(entry)) entry.run();
+        if (entry.at <= monoMs) entry.fire();
       }
     },
   };
@@ -72,8 +79,10 @@ export const pod = (n: number, restarts = 0): PodState => ({
 });
 
 /** `broker`: where it is, asked for each connection. */
-export function createNode(broker: () => Partial<BrokerOptions> & Pick<BrokerOptions, 'port'>) {
-  const directory = mkdtempSync(join(tmpdir(), 'limpet-relay-'));
+export function createNode(
+  broker: () => Partial<BrokerOptions> & Pick<BrokerOptions, 'port'>,
+  directory = mkdtempSync(join(tmpdir(), 'limpet-relay-')),
+) {
   const clock = fastClock();
   const outbox = openOutbox(directory, { clock, log });
   const pods = new Map(Array.from({ length: 10 }, (_, n) => [n, pod(n)]));
