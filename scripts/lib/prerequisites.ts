@@ -14,6 +14,7 @@ const packageOf: Readonly<Record<string, string>> = {
   depmod: 'kmod',
   ssh: 'openssh-client',
   unshare: 'util-linux',
+  ip: 'iproute2',
   go: 'golang-go',
   mosquitto: 'mosquitto',
   mosquitto_passwd: 'mosquitto',
@@ -33,7 +34,7 @@ export function programsToRun(arch: Arch): string[] {
  * through a real broker to readers of their own, one of them in Python.
  */
 export const programsToTest = [
-  ...['strace', 'go', 'unshare'],
+  ...['strace', 'go', 'unshare', 'ip'],
   ...['mosquitto', 'mosquitto_passwd', 'mosquitto_sub', 'pip3'],
 ] as const;
 

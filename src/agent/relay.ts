@@ -42,7 +42,7 @@ const SESSION_EXPIRY_SECONDS = 86_400;
  * are not to suffer from it.
  */
 export function createRelay(
-  options: AgentOptions,
+  options: Pick<AgentOptions, 'relay' | 'nodeName' | 'rootDirectory' | 'nativeBinding' | 'version'>,
   { clock, log, store, workers, conditions, hostIPs }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
