@@ -33,13 +33,15 @@ async function says(node: Node, message: RegExp): Promise<void> {
 }
 
 /** Answers each packet, the first with the first answer, and the last for all that follow. */
-async function peer(...answers: ((socket: Socket, packet: Buffer) => void)[]) {
+async function peer(...answers: ((socket: Socket, packet: Uint8Array) => void)[]) {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     let turn = 0;
     socket.on('error', () => undefined);
-    socket.on('data', (packet) => answers[Math.min(turn++, answers.length - 1)]!(socket, packet));
+    socket.on('data', (packet: Buffer) =>
+      answers[Math.min(turn++, answers.length - 1)]!(socket, packet),
+    );
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
@@ -73,7 +75,7 @@ test('an access list that forbids to publish: the reason 135, and ever longer pa
 });
 
 test('a broker that refuses the subscription', async () => {
-  const refuse = (socket: Socket, packet: Buffer) =>
+  const refuse = (socket: Socket, packet: Uint8Array) =>
     void socket.write(Buffer.from([0x90, 4, packet[2]!, packet[3]!, 0, 0x87]));
   using strict = await peer(accept, refuse);
   const node = createNode(() => strict);

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { LIMITS } from '../../src/base/limits.ts';
 import { freePort } from '../mqtt/broker.ts';
 
-const FLAGS = ['--max-semi-space-size=1', '--no-opt', '--no-maglev'];
+const FLAGS = ['--max-semi-space-size=1', '--no-opt', '--no-maglev', '--expose-gc'];
 
 test('the memory is flat, however long nobody hears', async (t) => {
   const program = join(import.meta.dirname, 'outage.ts');

@@ -36,14 +36,13 @@ async function reader(port: number) {
   };
 }
 
-test('three days without a broker: events once and in order, statuses fold, and the truth', async (t) => {
+test('three days without a broker: events once and in order, statuses fold, and the truth', async () => {
   await using broker = await startBroker(['max_queued_messages 0', 'max_inflight_messages 0']);
   const node = createNode(() => broker);
   await until('connected', () => node.relay.report().connected);
   await broker.stop();
   await until('cut off', () => !node.relay.report().connected);
   const random = seededRandom(3);
-  const before = process.memoryUsage().rss;
   for (let n = 0; n < 10_000; n++) {
     const which = Math.floor(random.next() * 10);
     node.pods.set(which, pod(which, n + 1));
@@ -61,8 +60,6 @@ test('three days without a broker: events once and in order, statuses fold, and 
   }
   assert.ok(node.outbox.waiting <= 2010, `${node.outbox.waiting} rows`);
   assert.equal(node.outbox.dropped, 0);
-  const grown = (process.memoryUsage().rss - before) / 1e6;
-  t.diagnostic(`${node.outbox.waiting} rows wait; memory grew by ${grown.toFixed(1)} MB`);
   await broker.start();
   const watcher = await reader(broker.port);
   node.clock.skip(300_000);
