@@ -9,6 +9,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/base/clock.ts';
+import { connectBroker } from '../../src/mqtt/client.ts';
+import { decode } from '../../src/relay/codec.ts';
+import { topicOf } from '../../src/relay/topic.ts';
 import { createAuthority } from '../apiserver/certificates.ts';
 import { freePort, startBroker } from '../mqtt/broker.ts';
 import { createNode, NAME, pod, until } from './world.ts';
@@ -94,7 +97,7 @@ test('a broker that drips one byte in a second is given up; one that drips faste
       if (byte !== undefined) socket.write(Buffer.from([byte]));
     }, everyMs);
     socket.on('data', (chunk) => far.write(chunk));
-    far.on('data', (chunk) => bytes.push(...chunk));
+    far.on('data', (chunk: Buffer) => bytes.push(...chunk));
     for (const one of [socket, far]) {
       one.on('error', () => undefined);
       one.on('close', () => {
@@ -126,6 +129,46 @@ test('a broker that closes in the middle of a packet; one that talks rubbish', a
     await says(node, message);
     await node.end();
   }
+});
+
+test('110 pods in JSON arrive whole; a broker that takes no such packet is named', async () => {
+  const fill = (node: Node) => {
+    for (let n = 0; n < 110; n++) {
+      const name = `web-${n}-${'x'.repeat(240)}`;
+      node.pods.set(n, { ...pod(n), name, reason: 'CrashLoopBackOff' });
+    }
+    node.relay.changed();
+  };
+  {
+    await using broker = await startBroker();
+    const node = createNode(() => broker, { encoding: 'json' });
+    fill(node);
+    await until('connected', () => node.relay.report().connected);
+    const heard: number[] = [];
+    const reader = await connectBroker(
+      {
+        ...{ host: '127.0.0.1', port: broker.port, tls: false, version: 'auto', clientId: 'r' },
+        ...{ credentials: {}, keepAliveSeconds: 60, deadlineMs: 5000, sessionExpirySeconds: 0 },
+        ...{ clock: systemClock('b', () => 0), retained: true },
+        onMessage: ({ payload }) => {
+          const snap = decode('snap', payload);
+          if (snap.ok) heard.push(snap.message.pods.length, payload.length);
+        },
+      },
+      new AbortController().signal,
+    );
+    await reader.subscribe(topicOf(NAME, 'snap'));
+    await until('the snapshot', () => heard.length > 0);
+    assert.equal(heard[0], 110);
+    assert.ok(heard[1]! > 32_768, `${heard[1]} bytes`);
+    await reader.end();
+    await node.end();
+  }
+  await using broker = await startBroker(['max_packet_size 4096']);
+  const node = createNode(() => broker, { encoding: 'json' });
+  fill(node);
+  await says(node, /takes no packet above 4096 bytes, and .*\/snap has \d{5}; raise its limit/);
+  await node.end();
 });
 
 test('certificates: not valid yet in 1970; our own has expired', async () => {
@@ -174,7 +217,7 @@ test(
     });
     mkdirSync(join(root, 'store'));
     let port = await freePort();
-    const node = createNode(() => ({ port }), join(root, 'store'));
+    const node = createNode(() => ({ port }), { directory: join(root, 'store') });
     await says(node, /nothing listens/);
     const ballast = join(root, 'ballast');
     const { bavail, bsize } = statfsSync(root);

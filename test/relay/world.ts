@@ -7,6 +7,7 @@ import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { connectBroker, type BrokerOptions } from '../../src/mqtt/client.ts';
+import type { Encoding } from '../../src/relay/codec.ts';
 import type { PodState } from '../../src/relay/message.ts';
 import { Relay } from '../../src/relay/relay.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
@@ -81,14 +82,15 @@ export const pod = (n: number, restarts = 0): PodState => ({
 /** `broker`: where it is, asked for each connection. */
 export function createNode(
   broker: () => Partial<BrokerOptions> & Pick<BrokerOptions, 'port'>,
-  directory = mkdtempSync(join(tmpdir(), 'limpet-relay-')),
+  more: { readonly directory?: string; readonly encoding?: Encoding } = {},
 ) {
+  const { directory = mkdtempSync(join(tmpdir(), 'limpet-relay-')), encoding = 'cbor' } = more;
   const clock = fastClock();
   const outbox = openOutbox(directory, { clock, log });
   const pods = new Map(Array.from({ length: 10 }, (_, n) => [n, pod(n)]));
   const stop = new AbortController();
   const relay = new Relay({
-    ...{ name: NAME, encoding: 'cbor', homeAssistant: false, outbox, clock, log },
+    ...{ name: NAME, encoding, homeAssistant: false, outbox, clock, log },
     random: seededRandom(1),
     connect: (session, signal) =>
       connectBroker(
