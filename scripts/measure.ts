@@ -1,12 +1,14 @@
 /**
  * Measures limpet in a virtual node: what it costs when nothing happens, and how long it takes to
- * bring the pods back after a power cut. Exits with 1 when a bound does not hold.
+ * bring the pods back after a power cut; and without one the bytes of the relay. Exits with 1 when a
+ * bound does not hold.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { NodeReport, PodReport } from '../src/server/api.ts';
+import type { WireBytes, WireTask } from '../test/relay/wire.ts';
 import { askAgent, installLimpet, podsOf, until } from './lib/install-limpet.ts';
 import { startNodeBroker } from './lib/node-broker.ts';
 import { run } from './lib/process.ts';
@@ -31,12 +33,15 @@ import {
 const ROOT = join(import.meta.dirname, '..');
 
 const HELP = `Usage: scripts/measure idle|usage [--pods 10,30] [--minutes 5] [--relay] [MACHINE]
+       scripts/measure relay [--minutes 30]
 
 idle   memory, processor, wake-ups and disk writes of limpet while its pods run and nothing happens
   --relay       after that, with the last number of pods: limpet started again, without and with a
                 relay to an MQTT broker on this machine
 usage  the figures of limpet top beside the kernel's and those of ctr; its system calls while
        somebody looks; what a look costs with so many pods (10,50,110)
+relay  bytes between the relay with 10 pods and a mosquitto with TLS, at the interface, all headers
+       counted: of a crash, and at rest at the keep-alive of the defaults; takes root, no machine
 
 MACHINE: [--arch amd64|arm64] [--pages 4k|16k] [--containerd 1.7|2]
   --json FILE   writes the figures there as well
@@ -44,7 +49,7 @@ MACHINE: [--arch amd64|arm64] [--pages 4k|16k] [--containerd 1.7|2]
 Bounds of idle: private dirty memory is at most 24 MB with 10 pods, at most 2 MB more with 30, and
 at most 3 MB more with a relay than without; nothing is written to the disk at rest. Bounds of
 usage: within 2 %; no fork, no write to the disk; reads grow with the number of pods and no faster.
-MB is 10^6.
+Bounds of relay: a crash is at most 400 bytes, a day at rest 0.5 MB. MB is 10^6.
 `;
 
 const LIMPET = { unit: 'limpet', executable: '/usr/bin/limpet' };
@@ -297,6 +302,26 @@ function boundsOf(rests: readonly Rest[]): readonly Bound[] {
   return bounds;
 }
 
+async function relay(minutes: number): Promise<number> {
+  const task: WireTask = { crashes: 20, keepAliveSeconds: 300, idleSeconds: minutes * 60 };
+  const program = [process.execPath, join(ROOT, 'test/relay/wire.ts'), JSON.stringify(task)];
+  const { stdout } = await run('unshare', ['--net', '--', ...program]);
+  const bytes = JSON.parse(stdout) as WireBytes;
+  const { connection, crash, crashAndEvent, idlePerDay = Infinity } = bytes;
+  process.stdout.write(
+    table([
+      ['to connect, with the snapshot', `${connection} B`],
+      ['a pod has crashed', `${crash} B`],
+      ['a pod has crashed, and its event', `${crashAndEvent} B`],
+      [`a day at rest, from ${minutes} minutes`, megabytes(idlePerDay)],
+    ]),
+  );
+  return shown([
+    { what: 'one crash is at most 400 B', holds: crash <= 400 },
+    { what: 'a day at rest is at most 0.5 MB', holds: idlePerDay <= 0.5e6 },
+  ]);
+}
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -305,7 +330,7 @@ async function main(): Promise<number> {
       pages: { type: 'string', default: '4k' },
       containerd: { type: 'string', default: '1.7' },
       pods: { type: 'string' },
-      minutes: { type: 'string', default: '5' },
+      minutes: { type: 'string' },
       relay: { type: 'boolean', default: false },
       json: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
@@ -313,12 +338,14 @@ async function main(): Promise<number> {
   });
   const [what] = positionals;
   const isUsage = what === 'usage';
-  if (values.help === true || (what !== 'idle' && !isUsage) || positionals.length > 1) {
+  const isKnown = what === 'idle' || what === 'relay' || isUsage;
+  if (values.help === true || !isKnown || positionals.length > 1) {
     process.stdout.write(HELP);
     return values.help === true ? 0 : 2;
   }
+  const minutes = Number(values.minutes ?? (what === 'relay' ? '30' : '5'));
+  if (what === 'relay') return await relay(minutes);
   const { arch, pages, containerd } = machineOf(values);
-  const minutes = Number(values.minutes);
   const pods = (values.pods ?? (isUsage ? '10,50,110' : '10,30')).split(',').map(Number);
   if (![minutes, ...pods].every((number) => number > 0)) throw new Error('numbers are above 0');
   const build = ['--arch', arch === 'amd64' ? 'x64' : 'arm64'];
@@ -374,6 +401,11 @@ async function report(
     await writeFile(json, `${JSON.stringify({ machine, ...figures }, undefined, 2)}\n`);
   }
   process.stdout.write(`${JSON.stringify(machine)}\n`);
+  return shown(bounds);
+}
+
+/** Prints the bounds. Returns the exit code. */
+function shown(bounds: readonly Bound[]): number {
   for (const bound of bounds)
     process.stdout.write(`${bound.holds ? 'yes' : 'NO '}  ${bound.what}\n`);
   return bounds.every(({ holds }) => holds) ? 0 : 1;

@@ -14,6 +14,7 @@ const packageOf: Readonly<Record<string, string>> = {
   depmod: 'kmod',
   ssh: 'openssh-client',
   unshare: 'util-linux',
+  ip: 'iproute2',
   go: 'golang-go',
   mosquitto: 'mosquitto',
   mosquitto_passwd: 'mosquitto',
@@ -35,7 +36,10 @@ export const programsToRelay = ['mosquitto', 'mosquitto_passwd', 'mosquitto_sub'
  * What the unit tests need: system calls are counted, the CRI's own descriptor is Go, and messages go
  * through a real broker to readers of their own, one of them in Python.
  */
-export const programsToTest = ['strace', 'go', 'unshare', ...programsToRelay, 'pip3'] as const;
+export const programsToTest = [
+  ...['strace', 'go', 'unshare', 'ip'],
+  ...[...programsToRelay, 'pip3'],
+] as const;
 
 /** What building an image needs besides. */
 export const programsToBuild = ['mmdebstrap', 'mkfs.ext4', 'xz', 'depmod', 'unshare'] as const;

@@ -46,7 +46,7 @@ const SESSION_EXPIRY_SECONDS = 86_400;
  * are not to suffer from it.
  */
 export function createRelay(
-  options: AgentOptions,
+  options: Pick<AgentOptions, 'relay' | 'nodeName' | 'rootDirectory' | 'nativeBinding' | 'version'>,
   { clock, log, store, workers, conditions, figures, hostIPs, usage }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {

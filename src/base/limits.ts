@@ -72,6 +72,8 @@ export const LIMITS = {
   outboxBytes: 1024 * 1024,
   /** Bytes of one packet from an MQTT broker. */
   mqttPacketBytes: 16 * 1024,
+  /** From a broker to who reads a fleet: the longest message (128 KiB) and its topic. */
+  mqttReaderPacketBytes: 130 * 1024,
   terminationMessageBytes: 4096,
   /** Of all containers of a pod together, in equal shares. */
   podTerminationMessageBytes: 12 * 1024,

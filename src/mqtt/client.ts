@@ -96,12 +96,14 @@ async function connectAs(
     socket.destroy();
   };
   socket.on('error', failed);
-  socket.on('data', packetGuardOf(where, failed));
+  socket.on('data', packetGuardOf(where, maxPacketBytes(options), failed));
   const client = createClient(socket, version, options);
   client.on('error', failed);
   client.on('disconnect', (packet) => failed(refusal(packet.reasonCode ?? 0, where, true)));
-  client.on('connect', () => {
+  let brokerBytes = Infinity;
+  client.on('connect', ({ properties }) => {
     isAccepted = true;
+    brokerBytes = properties?.maximumPacketSize ?? Infinity;
     onAccepted(true);
   });
   client.on('message', (topic, payload, packet) => {
@@ -130,11 +132,18 @@ async function connectAs(
   deadline.cancel();
   signal.removeEventListener('abort', abort);
   if (outcome !== true) throw outcome;
-  return connectionOf({ version, client, socket, closed, failed, where, options });
+  return connectionOf({
+    ...{ version, client, socket, closed, failed, where, options, brokerBytes },
+  });
 }
 
-function packetGuardOf(where: string, failed: (error: Failure) => void) {
-  const guard = packetGuard(LIMITS.mqttPacketBytes);
+/** Retained messages are long: snapshots. What a node is told is short. */
+function maxPacketBytes({ retained }: BrokerOptions): number {
+  return retained ? LIMITS.mqttReaderPacketBytes : LIMITS.mqttPacketBytes;
+}
+
+function packetGuardOf(where: string, maxBytes: number, failed: (error: Failure) => void) {
+  const guard = packetGuard(maxBytes);
   return (chunk: Buffer) => {
     const problem = guard(chunk);
     if (problem !== undefined) {
@@ -165,6 +174,7 @@ function createClient(socket: Socket, version: '5' | '3.1.1', options: BrokerOpt
     connectTimeout: options.deadlineMs,
     queueQoSZero: false,
     resubscribe: false,
+    autoAssignTopicAlias: true,
     timerVariant: 'native',
     // A buffer ready for each of 65,536 numbers takes 8 MB.
     writeCache: false,
@@ -179,7 +189,7 @@ function createClient(socket: Socket, version: '5' | '3.1.1', options: BrokerOpt
       properties: {
         sessionExpiryInterval: options.sessionExpirySeconds,
         receiveMaximum: RECEIVE_MAXIMUM,
-        maximumPacketSize: LIMITS.mqttPacketBytes,
+        maximumPacketSize: maxPacketBytes(options),
       },
     }),
     ...(will !== undefined && {
@@ -205,8 +215,10 @@ function connectionOf(parts: {
   readonly failed: (error: unknown) => void;
   readonly where: string;
   readonly options: BrokerOptions;
+  /** The longest packet that the broker takes. */
+  readonly brokerBytes: number;
 }): BrokerConnection {
-  const { version, client, socket, closed, failed, where, options } = parts;
+  const { version, client, socket, closed, failed, where, options, brokerBytes } = parts;
   const { clock, deadlineMs } = options;
   let ended: Failure | undefined;
   void closed.then((reason) => void (ended = reason));
@@ -232,8 +244,10 @@ function connectionOf(parts: {
   return {
     version,
     closed,
-    publish: (topic, payload, { qos, retain, expirySeconds }) =>
-      answered(`a message to ${topic}`, (done) =>
+    publish: async (topic, payload, { qos, retain, expirySeconds }) => {
+      const bytes = HEADER_BYTES + Buffer.byteLength(topic) + payload.length;
+      if (bytes > brokerBytes) throw tooLong(where, topic, bytes, brokerBytes);
+      await answered(`a message to ${topic}`, (done) =>
         client.publish(
           topic,
           Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
@@ -246,7 +260,8 @@ function connectionOf(parts: {
           },
           done,
         ),
-      ),
+      );
+    },
     subscribe: (topic) =>
       answered(`the subscription to ${topic}`, (done) =>
         client.subscribe(
@@ -267,3 +282,13 @@ function connectionOf(parts: {
 }
 
 const END_MS = 2000;
+/** All of a message but its topic and payload. Source: MQTT 5.0, section 3.3 */
+const HEADER_BYTES = 20;
+
+function tooLong(where: string, topic: string, bytes: number, most: number): Failure {
+  return new Failure(
+    'ResourceExhausted',
+    `the MQTT broker ${where} takes no packet above ${most} bytes, and the message to ${topic} ` +
+      `has ${bytes}; raise its limit (max_packet_size of mosquitto)`,
+  );
+}

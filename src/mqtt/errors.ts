@@ -21,7 +21,10 @@ const YEAR_2024_MS = Date.UTC(2024, 0, 1);
 
 /** The `Failure` for an error of the socket, of TLS or of the package mqtt. */
 export function mqttFailure(error: unknown, { where, wallMs, isAccepted }: At): Failure {
-  const reasonCode = (error as { code?: unknown } | null)?.code;
+  const { code: own, packet } = (error ?? {}) as { code?: unknown; packet?: unknown };
+  // The package gives the answer to a subscription as it came, with a reason for each topic.
+  const { granted = [] } = (packet ?? {}) as { granted?: readonly number[] };
+  const reasonCode = granted.find((reason) => reason >= 128) ?? own;
   if (typeof reasonCode === 'number') return refusal(reasonCode, where, isAccepted);
   const errno = errnoOf(error) ?? '';
   const said = error instanceof Error ? error.message : String(error);

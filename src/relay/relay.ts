@@ -4,6 +4,10 @@
  *   on connect: state, snap, events by priority (`h` when late), the last of each pod that is gone,
  *   then while connected: deltas, events, metrics; a snapshot when the set of pods has changed,
  *   when it is asked for, and once a day.
+ *
+ * What is told together goes in one packet of TCP: more than half of the bytes of a short message
+ * are headers and acknowledgements. So an event waits a moment for others and for the status that
+ * belongs to it, and then takes a delta along that would have waited longer.
  */
 import type { Clock, Now } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
@@ -70,11 +74,15 @@ export type RelayReport = {
 
 const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 5 * 60_000;
+/** From the first change to its delta, and from one delta to the next. */
 const COALESCE_MS = 10_000;
+/** From the first event to all that have come meanwhile. */
+const TOGETHER_MS = 1000;
 const BETWEEN_SNAPS_MS = 60_000;
 const SNAP_EVERY_MS = 24 * 3_600_000;
 const GOODBYE_MS = 2000;
-const IN_FLIGHT = 5;
+/** Of the outbox; a delta comes along. Brokers allow 20 and more messages. */
+const IN_FLIGHT = 4;
 const WILL_DELAY_SECONDS = 30;
 
 type Told = {
@@ -96,6 +104,9 @@ export class Relay {
   #wantsSnap = true;
   /** When the first change since the last delta was heard of. */
   #changedMonoMs: number | undefined;
+  #deltaMonoMs = Number.NEGATIVE_INFINITY;
+  /** When the first event since they were last told was heard of. */
+  #eventMonoMs: number | undefined;
   #ignored = 0;
   #connection: BrokerConnection | undefined;
   #since: Now;
@@ -130,6 +141,7 @@ export class Relay {
       t: secondsOf(now),
       body: text,
     });
+    this.#eventMonoMs ??= this.#options.clock.now().monoMs;
     this.#poke();
   }
 
@@ -230,17 +242,26 @@ export class Relay {
     if (sinceSnap() >= (this.#wantsSnap ? BETWEEN_SNAPS_MS : SNAP_EVERY_MS)) {
       await this.#snap(connection, sid);
     }
+    const togetherMs = (this.#eventMonoMs ?? 0) + TOGETHER_MS - clock.now().monoMs;
+    if (this.#eventMonoMs !== undefined && togetherMs > 0) return togetherMs;
+    this.#eventMonoMs = undefined;
+    const first = outbox.take(IN_FLIGHT);
+    const deltaMs = this.#deltaInMs(first.length > 0);
+    const delta = deltaMs <= 0 ? [this.#delta(connection, this.#told!)] : [];
+    await Promise.all([...first.map((row) => this.#row(connection, row)), ...delta]);
     for (let rows = outbox.take(IN_FLIGHT); rows.length > 0; rows = outbox.take(IN_FLIGHT)) {
       await Promise.all(rows.map((row) => this.#row(connection, row)));
     }
-    if (this.#changedMonoMs !== undefined && this.#told !== undefined) {
-      const waitMs = this.#changedMonoMs + COALESCE_MS - clock.now().monoMs;
-      if (waitMs > 0) return waitMs;
-      this.#changedMonoMs = undefined;
-      await this.#delta(connection, this.#told);
-    }
     await this.#figures(connection);
-    return (this.#wantsSnap ? BETWEEN_SNAPS_MS : SNAP_EVERY_MS) - sinceSnap();
+    const snapMs = (this.#wantsSnap ? BETWEEN_SNAPS_MS : SNAP_EVERY_MS) - sinceSnap();
+    return Math.min(snapMs, this.#deltaInMs(false));
+  }
+
+  /** Until the next delta is due. */
+  #deltaInMs(withEvents: boolean): number {
+    if (this.#changedMonoMs === undefined || this.#told === undefined) return Infinity;
+    const since = withEvents ? this.#deltaMonoMs : this.#changedMonoMs;
+    return since + COALESCE_MS - this.#options.clock.now().monoMs;
   }
 
   async #snap(connection: BrokerConnection, sid: string): Promise<void> {
@@ -278,6 +299,7 @@ export class Relay {
   async #delta(connection: BrokerConnection, told: Told): Promise<void> {
     const { clock, facts, outbox } = this.#options;
     const { pods, conditions } = facts();
+    this.#changedMonoMs = undefined;
     const news = pods.filter((pod) => !isSame(told.pods.get(pod.uid), pod));
     const turned = conditions.filter((one) => !isSame(told.conditions.get(one.type), one));
     const here = new Set(pods.map(({ uid }) => uid));
@@ -290,6 +312,7 @@ export class Relay {
     for (const pod of news) told.pods.set(pod.uid, pod);
     for (const one of turned) told.conditions.set(one.type, one);
     for (const uid of gone) told.pods.delete(uid);
+    this.#deltaMonoMs = clock.now().monoMs;
     await this.#publish(connection, 'delta', {
       ...{ b: told.g, q, t: secondsOf(clock.now()) },
       ...(p !== q - 1 && { p }),

@@ -79,8 +79,17 @@ export function openOutbox(directory: string, options: OutboxOptions): Outbox {
       path,
       error: String(error),
     });
-    for (const end of ['', '-wal', '-shm']) rmSync(path + end, { force: true });
+    return anew(path, options);
+  }
+}
+
+function anew(path: string, options: OutboxOptions): Outbox {
+  try {
+    // Recursive: a folder in its place is damage too.
+    for (const end of ['', '-wal', '-shm']) rmSync(path + end, { force: true, recursive: true });
     return new Outbox(openSound(path, options.nativeBinding), path, options);
+  } catch (error) {
+    throw storeFailure(error, 'make the outbox anew', path);
   }
 }
 

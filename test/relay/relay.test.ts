@@ -1,115 +1,17 @@
 /** The relay with a real store and a real broker; a reader folds what it hears. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { systemClock, type Clock } from '../../src/base/clock.ts';
-import { createLog } from '../../src/base/log.ts';
 import { seededRandom } from '../../src/base/random.ts';
-import { connectBroker } from '../../src/mqtt/client.ts';
 import { decode } from '../../src/relay/codec.ts';
 import { fold, isBehind, NOTHING, type Message } from '../../src/relay/fold.ts';
-import type { Evt, PodState } from '../../src/relay/message.ts';
-import { Relay } from '../../src/relay/relay.ts';
+import type { Evt } from '../../src/relay/message.ts';
 import { fleetFilter, parseTopic, topicOf } from '../../src/relay/topic.ts';
-import { openOutbox } from '../../src/store/outbox.ts';
 import { startBroker } from '../../scripts/lib/broker.ts';
 import { connectAsync } from 'mqtt';
+import { createNode, NAME, pod, until } from './world.ts';
 import mqttClient from 'mqtt/lib/client';
 import { connect as connectTcp } from 'node:net';
-
-const NAME = { fleet: 'farm', node: 'pi1' };
-const log = createLog('error', () => undefined);
-const until = async (what: string, is: () => boolean, ms = 10_000) => {
-  for (let waited = 0; !is(); waited += 20) {
-    if (waited > ms) throw new Error(`not in time: ${what}`);
-    await sleep(20);
-  }
-};
-
-/** Real time, which goes faster. */
-function fastClock(): Clock & { factor: number; skip(ms: number): void } {
-  const real = systemClock('0b5e55ed-boot', () => 0);
-  let skipped = 0;
-  const waiting = new Set<{ at: number; run: () => void }>();
-  const clock = {
-    factor: 1,
-    now: () => {
-      const { monoMs, wallMs, boot } = real.now();
-      return { monoMs: monoMs + skipped, wallMs: wallMs + skipped, boot };
-    },
-    sleep: (ms: number, signal: AbortSignal) =>
-      new Promise<void>((resolve, reject) => {
-        if (signal.aborted) return reject(signal.reason as Error);
-        const timer = clock.at(clock.now().monoMs + ms, resolve);
-        signal.addEventListener('abort', () => {
-          timer.cancel();
-          reject(signal.reason as Error);
-        });
-      }),
-    at: (monoMs: number, run: () => void) => {
-      const entry = { at: monoMs, run };
-      waiting.add(entry);
-      const fire = () => {
-        if (waiting.delete(entry)) run();
-      };
-      const timer = real.at(monoMs - skipped, fire);
-      return {
-        cancel: () => {
-          waiting.delete(entry);
-          timer.cancel();
-        },
-      };
-    },
-    soon: real.soon,
-    skip: (ms: number) => {
-      skipped += ms;
-      const { monoMs } = clock.now();
-      for (const entry of [...waiting].sort((a, b) => a.at - b.at)) {
-        if (entry.at <= monoMs && waiting.delete(entry)) entry.run();
-      }
-    },
-  };
-  return clock;
-}
-
-const pod = (n: number, restarts = 0): PodState => ({
-  uid: `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`,
-  ...{ namespace: 'default', name: `web-${n}`, phase: 'Running', ready: 1, containers: 1 },
-  ...{ restarts, since: 1_800_000_000 },
-});
-
-function createNode(port: () => number) {
-  const directory = mkdtempSync(join(tmpdir(), 'limpet-relay-'));
-  const clock = fastClock();
-  const outbox = openOutbox(directory, { clock, log });
-  const pods = new Map(Array.from({ length: 10 }, (_, n) => [n, pod(n)]));
-  const stop = new AbortController();
-  const relay = new Relay({
-    ...{ name: NAME, encoding: 'cbor', homeAssistant: false, outbox, clock, log },
-    random: seededRandom(1),
-    connect: (session, signal) =>
-      connectBroker(
-        {
-          ...{ host: '127.0.0.1', port: port(), tls: false, version: 'auto', clientId: 'pi1' },
-          ...{ credentials: {}, keepAliveSeconds: 60, deadlineMs: 5000 },
-          ...{ sessionExpirySeconds: 3600, clock, ...session },
-        },
-        signal,
-      ),
-    facts: () => ({ node: { version: '1' }, pods: [...pods.values()], conditions: [] }),
-  });
-  const running = relay.run(stop.signal);
-  const end = async () => {
-    stop.abort();
-    await running;
-    outbox[Symbol.dispose]();
-    rmSync(directory, { recursive: true, force: true });
-  };
-  return { clock, outbox, pods, relay, end };
-}
 
 /** A client of the package itself, which hears retained messages too. */
 async function reader(port: number) {
@@ -135,14 +37,13 @@ async function reader(port: number) {
   };
 }
 
-test('three days without a broker: events once and in order, statuses fold, and the truth', async (t) => {
+test('three days without a broker: events once and in order, statuses fold, and the truth', async () => {
   await using broker = await startBroker(['max_queued_messages 0', 'max_inflight_messages 0']);
-  const node = createNode(() => broker.port);
+  const node = createNode(() => broker);
   await until('connected', () => node.relay.report().connected);
   await broker.stop();
   await until('cut off', () => !node.relay.report().connected);
   const random = seededRandom(3);
-  const before = process.memoryUsage().rss;
   for (let n = 0; n < 10_000; n++) {
     const which = Math.floor(random.next() * 10);
     node.pods.set(which, pod(which, n + 1));
@@ -160,8 +61,6 @@ test('three days without a broker: events once and in order, statuses fold, and 
   }
   assert.ok(node.outbox.waiting <= 2010, `${node.outbox.waiting} rows`);
   assert.equal(node.outbox.dropped, 0);
-  const grown = (process.memoryUsage().rss - before) / 1e6;
-  t.diagnostic(`${node.outbox.waiting} rows wait; memory grew by ${grown.toFixed(1)} MB`);
   await broker.start();
   const watcher = await reader(broker.port);
   node.clock.skip(300_000);
@@ -182,7 +81,7 @@ test('three days without a broker: events once and in order, statuses fold, and 
 
 test('what happened before the connection is marked, and what happens during it is not', async () => {
   await using broker = await startBroker();
-  const node = createNode(() => broker.port);
+  const node = createNode(() => broker);
   await until('connected', () => node.relay.report().connected);
   await broker.stop();
   await until('cut off', () => !node.relay.report().connected);
@@ -207,7 +106,7 @@ test('what happened before the connection is marked, and what happens during it 
 
 test('late subscriber, gap, lost retained messages, wrong commands', async () => {
   await using broker = await startBroker();
-  const node = createNode(() => broker.port);
+  const node = createNode(() => broker);
   await until('connected', () => node.relay.report().connected);
   const early = await reader(broker.port);
   await until('the snapshot', () => early.heard.view.base !== undefined);
@@ -247,7 +146,7 @@ test('late subscriber, gap, lost retained messages, wrong commands', async () =>
 
 test('a message that was missed, and retained ones that were lost: one question brings the truth', async () => {
   await using broker = await startBroker();
-  const node = createNode(() => broker.port);
+  const node = createNode(() => broker);
   await until('connected', () => node.relay.report().connected);
   const restart = async (n: number) => {
     node.pods.set(n, pod(n, 1));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -154,6 +154,13 @@ test('a damaged file is thrown away, and the numbers go on beyond it', (t) => {
   using outbox = openOutbox(directory, { clock: stoppedClock(WALL_MS + 60_000).clock, log });
   assert.ok(outbox.number() > last);
   assert.equal(outbox.waiting, 0);
+});
+
+test('a folder in its place is thrown away too', (t) => {
+  const directory = place(t);
+  mkdirSync(join(directory, 'outbox.db', 'inside'), { recursive: true });
+  using outbox = openOutbox(directory, { clock: stoppedClock().clock, log });
+  assert.ok(outbox.number() > 0);
 });
 
 test('killed at any moment: no row is lost, no number comes twice', async (t) => {
