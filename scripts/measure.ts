@@ -216,6 +216,13 @@ const usage: Measure = async (node, counts, minutes) => {
   );
   const [first = 0] = counts;
   await havePods(node, first);
+  // It is taken by a child, once after each boot.
+  await until(
+    'the inventory is taken',
+    async () => (await askAgent<NodeReport>(node, '/v1/status'))?.board.inventory !== undefined,
+    (isTaken) => isTaken,
+    { timeoutMs: PODS_TIMEOUT_MS, everyMs: 10_000 },
+  );
   say(`${first} pods run; somebody looks for ${minutes} minutes`);
   await sleep(SETTLE_MS);
   const steady = await steadyUsage(node, 'containers', minutes * 60);
