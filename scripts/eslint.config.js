@@ -10,7 +10,9 @@ const root = dirname(import.meta.dirname);
 /** The rooms of src from the bottom up. Each may import itself and what its list names. */
 const PURE = ['kube', 'pod', 'node'];
 const DRIVERS = ['linux', 'store', 'cri', 'cgroup', 'apiserver', 'mqtt'];
-const FEATURES = ['source', 'volume', 'probe', 'hardware', 'server', 'doctor', 'relay'];
+const FEATURES = [
+  ...['source', 'volume', 'probe', 'hardware', 'usage', 'server', 'doctor', 'relay'],
+];
 /** Files of a feature that are as pure as the pure rooms. */
 const PURE_FILES = ['relay/{message,shape,topic,codec,deadband,fold,home-assistant}.ts'];
 const ROOMS = ['base', ...PURE, ...DRIVERS, ...FEATURES, 'agent', 'command'];

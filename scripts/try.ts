@@ -10,6 +10,7 @@ import type { PodReport } from '../src/server/api.ts';
 import { briefly, installLimpet, podsOf, until } from './lib/install-limpet.ts';
 import { containersAlone, startTimes } from './lib/start-times.ts';
 import { tryHere } from './lib/try-here.ts';
+import { startTryRelay, type TryRelay } from './lib/try-relay.ts';
 import { up, type Arch, type Containerd, type VirtualNode } from './lib/virtual-node.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -20,7 +21,8 @@ const HELP = `Usage: scripts/try [--arch amd64|arm64] [--containerd 1.7|2] [--ke
 
 Builds limpet, boots a virtual board, runs three pods on it: a web server, a worker with an init
 container and a sidecar, a job that must run only once. Then it pulls the network cable and cuts
-the power, boots again without a network, and shows that the same pods are back.
+the power, boots again without a network, and shows that the same pods are back. An MQTT broker on
+this machine hears of all that: what mosquitto_sub prints there is shown as it comes.
 
   --arch        the board's processor; this machine's own unless told
   --containerd  1.7 (Debian trixie and Raspberry Pi OS, the default) or 2
@@ -82,9 +84,30 @@ function check(what: string, so: boolean): void {
   if (!so) throw new Error(`not so: ${what}`);
 }
 
-async function mainJob(node: VirtualNode): Promise<void> {
-  const port = node.forwards.find(({ guest }) => guest === 8080)!.host;
+const PODS_MS = 600_000;
+
+async function untilWell(node: VirtualNode, what: string): Promise<readonly PodReport[]> {
+  return await until(what, () => podsOf(node), allWell, {
+    timeoutMs: PODS_MS,
+    // Each question costs the emulated processor what the pods need.
+    everyMs: 2000,
+    show: (pods) => pods.map(briefly).join('\n'),
+  });
+}
+
+async function untilPage(port: number, timeoutMs: number): Promise<void> {
+  const isPage = (page: string) => page === PAGE;
+  await until('the web server answers', () => fetchPage(port), isPage, { timeoutMs });
+}
+
+/** Everything until the plug is pulled. */
+async function firstBoot(
+  node: VirtualNode,
+  relay: TryRelay,
+  port: number,
+): Promise<readonly PodReport[]> {
   say('installing limpet on the board');
+  await relay.configure(node);
   await installLimpet(node);
   say(
     'a web server as a manifest in /etc/kubernetes/manifests; a worker and a job by limpet apply',
@@ -94,37 +117,25 @@ async function mainJob(node: VirtualNode): Promise<void> {
   await node.copyIn(join(EXAMPLES, 'web.yaml'), '/etc/kubernetes/manifests/web.yaml');
   show((await node.ssh('limpet apply -f -', { input: worker })).stdout);
   show((await node.ssh('limpet apply -f -', { input: job })).stdout);
-  const timeoutMs = 600_000;
-  const brief = (pods: readonly PodReport[]) => pods.map(briefly).join('\n');
-  const before = await until('the three pods run', () => podsOf(node), allWell, {
-    timeoutMs,
-    everyMs: 2000,
-    show: brief,
-  });
-  await until(
-    'the web server answers',
-    () => fetchPage(port),
-    (page) => page === PAGE,
-    {
-      timeoutMs: 30_000,
-    },
-  );
+  const pods = await untilWell(node, 'the three pods run');
+  await untilPage(port, 30_000);
   say(`the web server answers on port ${port} of this machine: ${await fetchPage(port)}`);
   say('$ limpet status');
   show((await node.ssh('limpet status')).stdout);
+  await relay.running(pods);
+  return pods;
+}
 
+async function mainJob(node: VirtualNode, relay: TryRelay): Promise<void> {
+  const port = node.forwards.find(({ guest }) => guest === 8080)!.host;
+  const before = await firstBoot(node, relay, port);
   say('pulling the network cable');
   await node.unplug();
   say('cutting the power');
   await node.cut();
   say('booting again, with the cable still out');
   await node.boot({ unplugged: true, say });
-  const after = await until('the three pods run again', () => podsOf(node), allWell, {
-    timeoutMs,
-    // Each question costs the emulated processor what the pods need.
-    everyMs: 2000,
-    show: brief,
-  });
+  const after = await untilWell(node, 'the three pods run again');
   say('$ limpet status');
   show((await node.ssh('limpet status')).stdout);
   compare(before, after);
@@ -143,16 +154,10 @@ async function mainJob(node: VirtualNode): Promise<void> {
   say(`ctr run of the same 5 containers, one after the other: ${aloneS.toFixed(1)} s`);
   say(`from the kernel's start to all pods running: ${against(allS)} times that`);
   say(`from the agent's start to all pods running: ${against(allS - agentS)} times that`);
+  await relay.offline();
   say('plugging the cable in again');
-  await node.plug();
-  await until(
-    'the web server answers',
-    () => fetchPage(port),
-    (page) => page === PAGE,
-    {
-      timeoutMs: 60_000,
-    },
-  );
+  await relay.plug(node, after);
+  await untilPage(port, 60_000);
   check('the web server answers from outside', true);
 }
 
@@ -208,7 +213,8 @@ async function main(): Promise<void> {
     end.signal.addEventListener('abort', () => reject(end.signal.reason as Error));
   });
   try {
-    await Promise.race([mainJob(node), interrupted]);
+    await using relay = await startTryRelay({ say, check });
+    await Promise.race([mainJob(node, relay), interrupted]);
     say('all is as it should be');
   } finally {
     if (values.keep === true) {

@@ -29,13 +29,16 @@ export function programsToRun(arch: Arch): string[] {
   return [arch === 'amd64' ? 'qemu-system-x86_64' : 'qemu-system-aarch64', 'qemu-img', 'ssh'];
 }
 
+/** What an MQTT broker and a reader of its messages need. */
+export const programsToRelay = ['mosquitto', 'mosquitto_passwd', 'mosquitto_sub'] as const;
+
 /**
  * What the unit tests need: system calls are counted, the CRI's own descriptor is Go, and messages go
  * through a real broker to readers of their own, one of them in Python.
  */
 export const programsToTest = [
-  ...['strace', 'go', 'unshare', 'ip'],
-  ...['mosquitto', 'mosquitto_passwd', 'mosquitto_sub', 'pip3'],
+  ...['strace', 'go', 'unshare', 'ip', 'pip3'],
+  ...programsToRelay,
 ] as const;
 
 /** What building an image needs besides. */

@@ -71,6 +71,8 @@ export function machineLine(machine: Machine): string[] {
     '-drive',
     `file=${comma(machine.disk.file)},format=${machine.disk.format},if=none,id=disk,cache=writeback,discard=unmap`,
     ...['-device', 'virtio-blk-pci,drive=disk', '-device', 'virtio-rng-pci'],
+    // It bites nobody who has not woken it, and then resets the machine.
+    ...['-device', 'i6300esb', '-action', 'watchdog=reset'],
     ...['-chardev', `file,id=serial,path=${comma(machine.console)},append=on`],
     ...['-serial', 'chardev:serial'],
   ];

@@ -72,6 +72,8 @@ export type VirtualNode = {
   cut(): Promise<void>;
   /** Gives the power back, and waits until the machine can be used. */
   boot(options?: BootOptions): Promise<void>;
+  /** Does what makes the machine start again by itself, and waits until it can be used. */
+  restart(how: () => Promise<unknown>): Promise<void>;
   /** Sets the machine's clock, now and for later boots. */
   clock(date: Date): Promise<void>;
   /** Whether the machine has power. */
@@ -179,6 +181,12 @@ export async function attach(name: string): Promise<VirtualNode> {
     plug: async () => await link(true),
     cut: async () => await cut(name),
     boot: async (options = {}) => await boot(name, options),
+    restart: async (how) => {
+      const before = (await consoleText(directory)).length;
+      await how();
+      await dropConnection(await load(name));
+      await untilReady(await load(name), before);
+    },
     clock: async (date) => await setClock(name, date),
     running: async () => await qemu.running((await load(name)).pid, directory),
     console: async () => await consoleText(directory),
@@ -233,6 +241,13 @@ async function boot(name: string, options: BootOptions): Promise<void> {
     await qemu.command(monitor, 'set_link', { name: 'cable', up: false });
     await qemu.command(monitor, 'cont');
   }
+  await untilReady({ ...state, pid }, before, say);
+}
+
+/** Waits for a boot of which the console tells from `before` on. */
+async function untilReady(state: State, before: number, say: Say = () => undefined): Promise<void> {
+  const { name, pid } = state;
+  const directory = directoryOf(name);
   const shared = wayOf(state, state.image);
   const ready = async (): Promise<boolean> => {
     if (!(await qemu.running(pid, directory))) throw new Error('the machine has stopped');
@@ -251,10 +266,14 @@ async function boot(name: string, options: BootOptions): Promise<void> {
 async function cut(name: string): Promise<void> {
   const state = await load(name);
   await qemu.kill(state.pid, directoryOf(name));
-  // The shared connection ends with the machine, but not before it has noticed.
+  await dropConnection(state);
+  await save({ ...state, pid: 0 });
+}
+
+/** The shared connection ends with the machine, but not before it has noticed. */
+async function dropConnection(state: State): Promise<void> {
   await way.disconnect(wayOf(state, state.image));
   await rm(join(state.sockets, 'ssh'), { force: true });
-  await save({ ...state, pid: 0 });
 }
 
 async function setClock(name: string, date: Date): Promise<void> {

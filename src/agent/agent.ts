@@ -41,7 +41,9 @@ import { createRelay, type AgentRelay } from './relay.ts';
 import type { RuntimeState } from './runtime-watch.ts';
 import { watchRuntime } from './runtime-watch.ts';
 import { sideBySide } from './side-by-side.ts';
+import type { ReadUsage } from '../usage/usage.ts';
 import type { Turns } from './turns.ts';
+import { usageOf } from './usage.ts';
 
 /** Runs the agent until the signal is aborted. Fails when it can't start. */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
@@ -114,6 +116,7 @@ class Agent {
   readonly #options: AgentOptions;
   readonly #base: Foundation;
   readonly #core: Core;
+  readonly #usage: ReadUsage;
   readonly #ports: KubeletPorts;
   readonly #membership: Membership | undefined;
   readonly #hardware: Hardware;
@@ -145,10 +148,14 @@ class Agent {
     this.#base = base;
     this.#hardware = hardware;
     this.#core = createCore(options, { ...base, onPods: () => this.#relay?.changed() }, stack);
+    this.#usage = usageOf(options, base.clock, this.#core);
     const workers = () => this.#core.turns.workers.values();
     this.#relay = createRelay(
       options,
-      { ...base, workers, conditions: hardware.conditions, hostIPs: this.#core.hostIPs },
+      {
+        ...{ ...base, workers, conditions: hardware.conditions, figures: hardware.figures },
+        ...{ hostIPs: this.#core.hostIPs, usage: this.#usage },
+      },
       stack,
     );
     this.#ports = createKubeletPorts({ options, base, core: this.#core });
@@ -215,9 +222,10 @@ class Agent {
   }
 
   #board(): BoardReport {
-    const { facts, conditions, figures } = this.#hardware;
+    const { facts, conditions, figures, troubles } = this.#hardware;
     return {
       ...{ facts: facts(), conditions: conditions(), figures: figures() },
+      troubles: troubles(),
       ...(this.#inventory !== undefined && { inventory: this.#inventory }),
     };
   }
@@ -237,6 +245,7 @@ class Agent {
       cluster: () => this.#membership?.report(),
       relay: () => this.#relay?.report(),
       board: () => this.#board(),
+      usage: this.#usage,
       hostIP: () => this.#core.hostIPs()[0],
       manifestErrors: () => this.#manifestErrors,
       findings: () => [

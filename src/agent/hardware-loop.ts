@@ -80,7 +80,7 @@ export function createHardware(options: HardwareOptions): Hardware {
     const now = clock.now();
     of.samples = [...of.samples, { ...reading, at: now }].slice(-source.keep);
     const isAbsent = reading.figures.length === 0 && reading.troubles.length === 0;
-    of.dueMs = now.monoMs + Math.max(source.everyMs, isAbsent ? ABSENT_MS : 0);
+    of.dueMs = now.monoMs + untilNext(source.everyMs, isAbsent, reading.troubles.length > 0);
     const before = conditions.filter(({ type }) => source.types.includes(type));
     const verdicts = source.judge({ samples: of.samples, before }, now);
     const result = turned(conditions, verdicts, now.wallMs);
@@ -101,6 +101,7 @@ export function createHardware(options: HardwareOptions): Hardware {
       const found = newest().flatMap(({ figures }) => figures);
       return [...new Map(found.map((one) => [`${one.name} ${one.of ?? ''}`, one])).values()];
     },
+    troubles: () => [...new Set(newest().flatMap(({ troubles }) => troubles))],
     facts: () => Object.assign({}, ...newest().map(({ facts }) => facts)) as Record<string, string>,
     onTurn: (listener) => {
       listeners.add(listener);
@@ -127,6 +128,12 @@ export function createHardware(options: HardwareOptions): Hardware {
   };
 }
 
+/** What can't be read is tried again soon, though it is looked at once a day. */
+function untilNext(everyMs: number, isAbsent: boolean, isTroubled: boolean): number {
+  if (isTroubled) return Math.min(everyMs, ABSENT_MS);
+  return Math.max(everyMs, isAbsent ? ABSENT_MS : 0);
+}
+
 /** A source that breaks its promise not to fail is as one that could not read. */
 async function readSafely(source: HardwareSource, sight: Sight): Promise<Reading> {
   try {
@@ -143,8 +150,10 @@ function areConditions(value: unknown): value is readonly BoardCondition[] {
   const texts = ['type', 'status', 'reason', 'message', 'since'];
   return (
     Array.isArray(value) &&
-    value.every((one: Record<string, unknown> | null) =>
-      texts.every((field) => typeof one?.[field] === 'string'),
+    value.every(
+      (one: Record<string, unknown> | null) =>
+        texts.every((field) => typeof one?.[field] === 'string') &&
+        (one?.['subjects'] === undefined || Array.isArray(one['subjects'])),
     )
   );
 }

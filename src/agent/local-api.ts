@@ -22,6 +22,7 @@ import type { AgentOptions } from './options.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
 import { podList } from './report.ts';
 import type { RuntimeState } from './runtime-watch.ts';
+import type { ReadUsage } from '../usage/usage.ts';
 import type { Turns } from './turns.ts';
 
 export type LocalApiOptions = {
@@ -36,6 +37,7 @@ export type LocalApiOptions = {
   readonly cluster: () => ClusterReport | undefined;
   readonly relay: () => BrokerReport | undefined;
   readonly board: () => BoardReport;
+  readonly usage: ReadUsage;
   readonly hostIP: () => string | undefined;
   readonly manifestErrors: () => NodeReport['manifestErrors'];
   readonly findings: () => readonly Finding[];
@@ -49,6 +51,7 @@ export function createLocalApi(context: LocalApiOptions): LocalApi {
   return {
     status: () => nodeReport(context, pods().items),
     pods,
+    usage: context.usage,
     events: (filter) => ({ kind: 'EventList', items: store.events(filter) }),
     apply: async (manifest) => {
       const { pods: parsed, problems } = await readManifest(manifest, 'local');

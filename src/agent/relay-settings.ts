@@ -46,8 +46,15 @@ export function relayProblems(settings: RelaySettings): readonly string[] {
   if (!Number.isInteger(seconds) || seconds < 10 || seconds > MAX_KEEP_ALIVE_SECONDS) {
     problems.push(`relay.keepAlive must be whole seconds from 10s to ${MAX_KEEP_ALIVE_SECONDS}s`);
   }
+  const metrics = settings.metricsInterval;
+  if (metrics !== 0 && (metrics < MIN_METRICS_MS || metrics > MAX_METRICS_MS)) {
+    problems.push('relay.metricsInterval must be from 5s to 24h, or 0 for no metrics');
+  }
   return problems;
 }
+
+const MIN_METRICS_MS = 5_000;
+const MAX_METRICS_MS = 24 * 3_600_000;
 
 /** Source: MQTT 5.0, section 3.1.2.10 */
 const MAX_KEEP_ALIVE_SECONDS = 65_535;

@@ -5,7 +5,7 @@ import { systemRandom } from '../base/random.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
-import type { BoardCondition } from '../node/board.ts';
+import type { BoardCondition, Figure } from '../node/board.ts';
 import { connectBroker } from '../mqtt/client.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
 import { summaryOf } from '../pod/status.ts';
@@ -13,8 +13,10 @@ import type { Condition, NodeFacts, PodState } from '../relay/message.ts';
 import { Relay } from '../relay/relay.ts';
 import type { BrokerReport } from '../server/api.ts';
 import { openOutbox, type Outbox } from '../store/outbox.ts';
+import type { ReadUsage } from '../usage/usage.ts';
 import type { Foundation } from './core.ts';
 import type { AgentOptions } from './options.ts';
+import { createMetrics } from './relay-metrics.ts';
 import { brokerAddress, readCredentials } from './relay-settings.ts';
 import { bringUpToDate } from './report.ts';
 import type { Worker } from './turns.ts';
@@ -30,8 +32,10 @@ export type RelayedFacts = {
   readonly workers: () => Iterable<Worker>;
   /** Of the board. */
   readonly conditions: () => readonly BoardCondition[];
+  readonly figures: () => readonly Figure[];
   /** Of this machine. */
   readonly hostIPs: () => readonly string[];
+  readonly usage: ReadUsage;
 };
 
 const DEADLINE_MS = 30_000;
@@ -43,7 +47,7 @@ const SESSION_EXPIRY_SECONDS = 86_400;
  */
 export function createRelay(
   options: Pick<AgentOptions, 'relay' | 'nodeName' | 'rootDirectory' | 'nativeBinding' | 'version'>,
-  { clock, log, store, workers, conditions, hostIPs }: Foundation & RelayedFacts,
+  { clock, log, store, workers, conditions, figures, hostIPs, usage }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
   const { relay: settings, nodeName, rootDirectory, nativeBinding } = options;
@@ -60,7 +64,15 @@ export function createRelay(
   }
   const name = { fleet: settings.fleet, node: nodeName };
   const node = nodeFacts(options.version, clock.now());
-  const relay = new Relay({
+  const metrics =
+    settings.metricsInterval === 0
+      ? undefined
+      : createMetrics({
+          ...{ clock, usage, figures, intervalMs: settings.metricsInterval },
+          isHeard: () => relay.report().connected,
+          onMetrics: () => relay.changed(),
+        });
+  const relay: Relay = new Relay({
     ...{ name, encoding: settings.format, homeAssistant: settings.homeAssistant },
     ...{ outbox, clock, log, random: systemRandom() },
     connect: async (session, signal) =>
@@ -77,11 +89,12 @@ export function createRelay(
       ),
     facts: () => {
       const [hostIP] = hostIPs();
+      const met = metrics?.now();
       return {
         node: { ...node, ...(hostIP !== undefined && { address: hostIP }) },
         pods: [...workers()].map((worker) => podState(worker, clock.now(), hostIP)),
         conditions: conditions().map(conditionOf),
-        // Nobody takes samples of the use yet: `met` is absent.
+        ...(met !== undefined && { met }),
       };
     },
   });
@@ -93,7 +106,7 @@ export function createRelay(
   stack.use(store.hearEvents(onEvent));
   return {
     changed: () => relay.changed(),
-    run: (signal) => relay.run(signal),
+    run: async (signal) => void (await Promise.all([relay.run(signal), metrics?.run(signal)])),
     report: () => {
       const { sinceWallMs, ...report } = relay.report();
       return { broker: settings.broker, since: rfc3339OfMs(sinceWallMs), ...report };

@@ -34,7 +34,7 @@ export const LIMITS = {
   /** Bytes that are kept of what a probe or a hook is answered; the kubelet's limit. */
   probeOutputBytes: 10 * 1024,
   /** Bytes of one file of the kernel about the board; the mounts of all pods are the most. */
-  hardwareFileBytes: 256 * 1024,
+  hardwareFileBytes: 1024 * 1024,
   /** Bytes of the inventory that is kept until the next boot. */
   inventoryBytes: 64 * 1024,
   /** Events kept on the card. */

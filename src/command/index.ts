@@ -33,6 +33,11 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./pods.ts')).command,
   },
   {
+    name: 'top',
+    summary: 'What the node, its pods and containers use, live',
+    load: async () => (await import('./top.ts')).command,
+  },
+  {
     name: 'logs',
     summary: 'Print the log of a container',
     load: async () => (await import('./logs.ts')).command,

@@ -55,6 +55,11 @@ export function describeNode(report: NodeReport, nowMs: number): string {
     ]);
     parts.push('\nConditions of the board:\n', table(['TYPE', 'STATUS', 'SINCE', 'MESSAGE'], rows));
   }
+  const { troubles } = report.board;
+  if (troubles.length > 0) {
+    parts.push('\nWhat the kernel says of the board and can not be used:\n');
+    for (const trouble of troubles) parts.push(`  ${printable(trouble)}\n`);
+  }
   const wrong = report.findings.filter((finding) => finding.health !== 'ok');
   if (wrong.length > 0) {
     parts.push('\nFindings:\n');

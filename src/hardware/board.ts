@@ -19,12 +19,11 @@ export const board: HardwareSource = {
     const draft = draftReading(files);
     const tree = '/proc/device-tree';
     const dmi = '/sys/class/dmi/id';
-    const vendor = await draft.text(`${dmi}/sys_vendor`);
-    const product = await draft.text(`${dmi}/product_name`);
-    const made = [vendor, product].filter((one) => one !== undefined).join(' ');
-    draft.fact('model', (await draft.text(`${tree}/model`)) ?? made);
-    const serial = await draft.text(`${tree}/serial-number`);
-    draft.fact('serial', serial ?? (await draft.text(`${dmi}/product_serial`)));
+    const made = [await draft.label(`${dmi}/sys_vendor`), await draft.label(`${dmi}/product_name`)];
+    draft.fact('model', made.filter((one) => one !== undefined).join(' '));
+    await draft.factIn('model', `${tree}/model`);
+    await draft.factIn('serial', `${dmi}/product_serial`);
+    await draft.factIn('serial', `${tree}/serial-number`);
     const path = `${tree}/system/linux,revision`;
     const revision = await draft.bytes(path);
     if (revision?.length === 4) {
@@ -37,7 +36,7 @@ export const board: HardwareSource = {
     } else if (revision !== undefined) {
       draft.trouble(`${path} has ${revision.length} bytes and not 4`);
     }
-    draft.fact('kernel', await draft.text('/proc/sys/kernel/osrelease'));
+    await draft.factIn('kernel', '/proc/sys/kernel/osrelease');
     const auxv = await draft.bytes('/proc/self/auxv');
     draft.add('page_size_bytes', pageBytesOf(auxv));
     return draft.done();

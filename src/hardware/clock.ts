@@ -1,9 +1,10 @@
 /** Whether the wall clock can be believed. */
 import type { Verdict } from '../node/board.ts';
 import { draftReading } from './draft.ts';
-import { figureOf, withoutValue, type HardwareSource } from './source.ts';
+import { beforeOf, figureOf, withoutValue, type HardwareSource } from './source.ts';
 
 const TYPE = 'ClockUntrusted';
+const PAST = 'InThePast';
 const SYNCHRONIZED = 'clock_synchronized';
 
 export const clock: HardwareSource = {
@@ -24,11 +25,15 @@ export const clock: HardwareSource = {
   judge(history, now) {
     const sample = history.samples.at(-1);
     const is = figureOf(sample, SYNCHRONIZED);
+    const old = beforeOf(history, TYPE);
     const earliestMs = (figureOf(sample, 'clock_earliest_seconds') ?? 0) * 1000;
     if (now.wallMs < earliestMs) {
-      return [untrusted('InThePast', 'it shows a time before limpet was made')];
+      return [untrusted(PAST, 'it shows a time before limpet was made')];
     }
     if (is === undefined) return withoutValue(history, TYPE);
+    // A clock that can't make up its mind is as it was: two looks have to agree.
+    const agrees = history.samples.every((one) => figureOf(one, SYNCHRONIZED) === is);
+    if (!agrees && old !== undefined && old.reason !== PAST) return [old];
     const setter = sample?.facts['clock-setter'];
     if (is === 1) {
       const message = `set by ${setter ?? 'an NTP client'}`;

@@ -2,8 +2,9 @@
  * Errors that file systems and disks have found in themselves. ext4 keeps its count until a check
  * has mended it. Source: Linux Documentation/ABI/testing/sysfs-fs-ext4; nvme's `state`.
  */
+import type { Verdict } from '../node/board.ts';
 import { draftReading } from './draft.ts';
-import { figuresOf, withoutValue, type HardwareSource } from './source.ts';
+import { figuresOf, unlessBlind, withoutValue, type HardwareSource } from './source.ts';
 
 const TYPE = 'StorageErrors';
 const ERRORS = 'file_system_errors';
@@ -25,12 +26,12 @@ export const fileSystemErrors: HardwareSource = {
   types: [TYPE],
   async read({ files }) {
     const draft = draftReading(files);
-    for (const partition of await files.names('/sys/fs/ext4')) {
+    for (const partition of await draft.names('/sys/fs/ext4')) {
       if (partition === 'features') continue;
       const path = `/sys/fs/ext4/${partition}/errors_count`;
       draft.add(ERRORS, await draft.number(path, { min: 0, max: 2 ** 32 - 1 }), partition);
     }
-    for (const disk of await files.names('/sys/class/nvme')) {
+    for (const disk of await draft.names('/sys/class/nvme')) {
       const path = `/sys/class/nvme/${disk}/state`;
       const state = await draft.text(path);
       if (state === undefined) continue;
@@ -48,7 +49,8 @@ export const fileSystemErrors: HardwareSource = {
     const subjects = [...faulty, ...gone].map(({ of = '' }) => of).toSorted();
     if (subjects.length === 0) {
       const message = 'no file system has found errors';
-      return [{ type: TYPE, status: 'False', reason: 'NoErrors', message }];
+      const well: Verdict = { type: TYPE, status: 'False', reason: 'NoErrors', message };
+      return unlessBlind(history, well, [ERRORS, DEAD]);
     }
     const counts = faulty.map(({ of, value }) => `${of ?? ''}: ${value} errors`);
     const lost = gone.map(({ of }) => `${of ?? ''} does not answer`);

@@ -21,15 +21,17 @@ export type Found<T> = { readonly ok: true; readonly value: T } | Missing | Unus
 export type Files = {
   text(path: string): Promise<Found<string>>;
   bytes(path: string): Promise<Found<Buffer>>;
-  /** The names in a directory, sorted; none when there is no such directory. */
-  names(path: string): Promise<readonly string[]>;
+  /** The names in a directory, sorted. */
+  names(path: string): Promise<Found<readonly string[]>>;
   space(path: string): Promise<Found<Space>>;
 };
 
 const MISSING: Missing = { ok: false, missing: true };
+/** A device that was pulled out (ENODEV, ENXIO) or tells nothing is as missing as one that never was. */
+const GONE = ['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'ENODATA', 'EOPNOTSUPP', 'ENOTSUP'];
 const READ_MS = 2000;
 const MAX_HANGING = 2;
-const MAX_NAMES = 256;
+const MAX_NAMES = 1024;
 
 /** Makes `Files` for one source after another, which share what may hang. */
 export function filesBelow(root: string, clock: Clock): () => Files {
@@ -69,10 +71,8 @@ function filesOfOne(root: string, clock: Clock, hanging: Set<object>): Files {
       const value = found.value.toString('utf8').replaceAll('\0', '').trim();
       return value === '' ? unusable(path, 'it is empty') : { ok: true, value };
     },
-    names: async (path) => {
-      const found = await bounded(path, () => readdir(join(root, path)));
-      return found.ok ? found.value.sort().slice(0, MAX_NAMES) : [];
-    },
+    names: (path) =>
+      bounded(path, async () => (await readdir(join(root, path))).sort().slice(0, MAX_NAMES)),
     space: (path) =>
       bounded(path, async () => {
         const { bsize, bavail, blocks, ffree, files } = await statfs(join(root, path));
@@ -89,8 +89,6 @@ function unusable(path: string, why: string): Unusable {
 function whyNot(path: string, error: unknown): Missing | Unusable {
   const cause = error instanceof Failure ? error.cause : error;
   const errno = errnoOf(cause);
-  // A device that was pulled out (ENODEV, ENXIO) is as missing as one that never was.
-  const gone = ['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO'].includes(errno ?? '');
-  if (gone) return MISSING;
+  if (GONE.includes(errno ?? '')) return MISSING;
   return unusable(path, errno ?? (error instanceof Error ? error.message : String(error)));
 }

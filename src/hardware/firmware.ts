@@ -22,8 +22,8 @@ export function since(bit: number): number {
 }
 
 /** Undefined where the kernel does not tell. */
-export async function readThrottled(files: Files, draft: Draft): Promise<number | undefined> {
-  for (const device of await files.names(DRIVER)) {
+export async function readThrottled(draft: Draft): Promise<number | undefined> {
+  for (const device of await draft.names(DRIVER)) {
     const value = await draft.number(`${DRIVER}/${device}/get_throttled`, ALL_BITS);
     if (value !== undefined) return value;
   }

@@ -9,6 +9,8 @@ import {
   beforeOf,
   figureOf,
   figuresOf,
+  isYoung,
+  middleOf,
   wasTrue,
   withoutValue,
   type HardwareSource,
@@ -19,24 +21,32 @@ const DOWN = 'LinkDown';
 const POOR = 'LinkPoor';
 const EVERY_MS = 20_000;
 const WINDOW_MS = 10 * 60_000;
+const KEEP = WINDOW_MS / EVERY_MS;
 const STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant', 'up'];
 /** Below this a wireless link is slow and breaks off; the second ends it. */
 const WEAK_DBM = -80;
 const FAIR_DBM = -74;
 const MANY_CHANGES = 6;
+const SPEED = 'link_speed_bits_per_second';
+const SLOW_BITS = 10e6;
+const SLOW = 'SlowLink';
+/** Of so many the middle one counts. */
+const SIGNALS = 5;
+const WEAK = 'WeakSignal';
+const FLAPS = 'LinkFlaps';
 const IFF_UP = 1;
 
 export const link: HardwareSource = {
   name: 'link',
   everyMs: EVERY_MS,
-  keep: WINDOW_MS / EVERY_MS,
+  keep: KEEP,
   types: [DOWN, POOR],
   async read({ files }) {
     const draft = draftReading(files);
     const own: string[] = [];
-    for (const name of await files.names('/sys/class/net')) {
+    for (const name of await draft.names('/sys/class/net')) {
       // What is made of software (bridges, veth) has no device behind it.
-      if ((await files.names(`/sys/class/net/${name}/device`)).length === 0) continue;
+      if ((await draft.names(`/sys/class/net/${name}/device`)).length === 0) continue;
       own.push(name);
       await readInterface(draft, files, name);
     }
@@ -45,7 +55,9 @@ export const link: HardwareSource = {
   },
   judge(history) {
     const links = figuresOf(history, 'link_up');
-    if (links.length === 0) return withoutValue(history, DOWN);
+    if (links.length === 0) {
+      return [DOWN, POOR].flatMap((type) => withoutValue(history, type));
+    }
     return [judgeDown(history), judgePoor(history)];
   },
 };
@@ -66,7 +78,7 @@ async function readInterface(draft: Draft, files: Files, name: string): Promise<
   // Wireless and virtual ones answer with an error or -1, which says nothing.
   const speed = await files.text(`${path}/speed`);
   if (speed.ok && /^\d{1,7}$/.test(speed.value)) {
-    draft.add('link_speed_bits_per_second', Number(speed.value) * 1e6, name);
+    draft.add(SPEED, Number(speed.value) * 1e6, name);
   }
 }
 
@@ -122,25 +134,28 @@ function isTurnedOff({ samples }: History, of: string): boolean {
 
 function judgePoor(history: History): Verdict {
   const type = POOR;
-  const was = wasTrue(history, type);
+  const was = wasTrue(history, type) ? beforeOf(history, type)?.reason : undefined;
   const sample = history.samples.at(-1);
   const poor = (reason: string, message: string): Verdict => ({
     ...{ type, status: 'True', reason, message },
   });
-  for (const { of = '', value } of figuresOf(history, 'link_signal_dbm')) {
-    if (value > (was ? FAIR_DBM : WEAK_DBM)) continue;
-    return poor('WeakSignal', `${of} hears its access point at ${value} dBm: bring them closer`);
+  for (const { of = '', value: newest } of figuresOf(history, 'link_signal_dbm')) {
+    const value = middleOf(history, 'link_signal_dbm', of, SIGNALS) ?? newest;
+    if (value > (was === WEAK ? FAIR_DBM : WEAK_DBM)) continue;
+    return poor(WEAK, `${of} hears its access point at ${value} dBm: bring them closer`);
   }
   for (const { of = '', value } of figuresOf(history, 'link_changes')) {
     const first = history.samples.map((one) => figureOf(one, 'link_changes', of));
     const changes = value - (first.find((one) => one !== undefined) ?? value);
-    if (changes < (was ? MANY_CHANGES / 3 : MANY_CHANGES)) continue;
-    return poor('LinkFlaps', `${of} came and went often in the last 10 minutes: see to its cable`);
+    const isCalm = was !== FLAPS || !isYoung(history, KEEP);
+    if (isCalm && changes < (was === FLAPS ? MANY_CHANGES / 3 : MANY_CHANGES)) continue;
+    return poor(FLAPS, `${of} came and went often in the last 10 minutes: see to its cable`);
   }
-  const speeds = figuresOf(history, 'link_speed_bits_per_second');
-  const slow = speeds.find(({ value }) => value > 0 && value <= 10e6);
-  if (slow !== undefined) {
-    return poor('SlowLink', `${slow.of ?? ''} runs at 10 Mb/s: its cable or its socket is damaged`);
+  for (const { of = '' } of figuresOf(history, SPEED)) {
+    const recent = history.samples.slice(-2).flatMap((one) => figureOf(one, SPEED, of) ?? []);
+    const isSlow = (speed: number) => speed > 0 && speed <= SLOW_BITS;
+    if (!(was === SLOW ? recent.some(isSlow) : recent.every(isSlow))) continue;
+    return poor(SLOW, `${of} runs at 10 Mb/s: its cable or its socket is damaged`);
   }
   const shown = (sample?.figures ?? []).flatMap(({ name, of = '', value }) =>
     name === 'link_signal_dbm' ? `${of} ${value} dBm` : [],

@@ -5,7 +5,7 @@
  */
 import { readPressure } from './pressure.ts';
 import { draftReading } from './draft.ts';
-import { figureOf, wasTrue, withoutValue, type HardwareSource } from './source.ts';
+import { beforeOf, figureOf, wasTrue, withoutValue, type HardwareSource } from './source.ts';
 
 const TYPE = 'MemoryLow';
 const MEMINFO = '/proc/meminfo';
@@ -16,6 +16,8 @@ const GOOD_SHARE = 0.1;
 /** Share of the last minute in which nothing went on for want of memory. */
 const STALLED = 0.1;
 const FLOWING = 0.02;
+const LITTLE = 'LittleLeft';
+const STOOD = 'Stalled';
 
 export const memory: HardwareSource = {
   name: 'memory',
@@ -44,15 +46,15 @@ export const memory: HardwareSource = {
     if (total === undefined || available === undefined || total === 0) {
       return withoutValue(history, TYPE);
     }
-    const was = wasTrue(history, TYPE);
+    const was = wasTrue(history, TYPE) ? beforeOf(history, TYPE)?.reason : undefined;
     const stalled = figureOf(sample, 'memory_stalled_ratio') ?? 0;
     const figures =
       `${Math.floor(available / MIB)} of ${Math.floor(total / MIB)} MiB available` +
       (stalled > 0 ? `, ${Math.round(stalled * 100)} % of the time nothing went on` : '');
-    const isLow = available / total < (was ? GOOD_SHARE : LOW_SHARE);
-    if (isLow || stalled >= (was ? FLOWING : STALLED)) {
+    const isLow = available / total < (was === LITTLE ? GOOD_SHARE : LOW_SHARE);
+    if (isLow || stalled >= (was === STOOD ? FLOWING : STALLED)) {
       const message = `${figures}: run less here, or give pods limits; see: limpet pods`;
-      return [{ type: TYPE, status: 'True', reason: isLow ? 'LittleLeft' : 'Stalled', message }];
+      return [{ type: TYPE, status: 'True', reason: isLow ? LITTLE : STOOD, message }];
     }
     return [{ type: TYPE, status: 'False', reason: 'EnoughLeft', message: figures }];
   },

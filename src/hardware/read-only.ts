@@ -5,15 +5,17 @@
  * has stopped for an error, so where it is told to stop (`errors=remount-ro`) an error says it too.
  */
 import { basename } from 'node:path';
-import { parseMountInfo } from '../linux/proc.ts';
-import { draftReading } from './draft.ts';
+import { parseMountInfo, type MountEntry } from '../linux/proc.ts';
+import type { Verdict } from '../node/board.ts';
+import { draftReading, type Draft } from './draft.ts';
 import {
   beforeOf,
   figureOf,
   figuresOf,
+  unlessBlind,
   withoutValue,
   type HardwareSource,
-  type Sample,
+  type History,
 } from './source.ts';
 
 const TYPE = 'StorageReadOnly';
@@ -25,7 +27,8 @@ const MOUNTS = '/proc/self/mountinfo';
 export const readOnly: HardwareSource = {
   name: 'read-only',
   everyMs: 30_000,
-  keep: 2,
+  // A few, since a look that fails between two that don't may not hide what turned meanwhile.
+  keep: 6,
   types: [TYPE],
   async read({ files }) {
     const draft = draftReading(files);
@@ -41,7 +44,8 @@ export const readOnly: HardwareSource = {
       const of = `${mountPoint} (${mount.source})`;
       draft.add(WRITABLE, isWritable ? 1 : 0, of);
       if (fsType !== 'ext4' || !superOptions.includes('errors=remount-ro')) continue;
-      const errors = `/sys/fs/ext4/${basename(mount.source)}/errors_count`;
+      const name = await deviceName(draft, mount);
+      const errors = `/sys/fs/ext4/${name}/errors_count`;
       draft.add(STOPPING, await draft.number(errors, { min: 0, max: 2 ** 32 - 1 }), of);
     }
     if (seen.size === 0 && !/^\d+ \d+ \d+:\d+ /m.test(text))
@@ -50,24 +54,21 @@ export const readOnly: HardwareSource = {
   },
   judge(history) {
     const mounts = figuresOf(history, WRITABLE);
-    const last = history.samples.at(-1);
     const old = beforeOf(history, TYPE);
     if (mounts.length === 0) return withoutValue(history, TYPE);
     const wasLost = (of: string) => old?.subjects?.includes(of) === true;
-    const earlier = history.samples.at(-2);
     const lost = mounts
       .filter(({ value, of = '' }) =>
         value === 0
-          ? wasLost(of) || wasWritable(earlier, of)
-          : hasStopped(last, earlier, of, wasLost(of)),
+          ? wasLost(of) || wasWritable(history, of)
+          : hasStopped(history, of, wasLost(of)),
       )
       .map(({ of = '' }) => of)
       .toSorted();
-    // A look that did not see all can't take back what was seen.
-    if (last !== undefined && last.troubles.length > 0 && old !== undefined) return [old];
     if (lost.length === 0) {
       const message = 'what was writable is';
-      return [{ type: TYPE, status: 'False', reason: 'Writable', message }];
+      const well: Verdict = { type: TYPE, status: 'False', reason: 'Writable', message };
+      return unlessBlind(history, well, [WRITABLE, STOPPING]);
     }
     const message =
       `${lost.join(', ')} can't be written to any more: see dmesg for the reason; after a reboot it is ` +
@@ -77,16 +78,27 @@ export const readOnly: HardwareSource = {
 };
 
 /** It has new errors; or it had, and nobody has mended them. */
-function hasStopped(
-  last: Sample | undefined,
-  earlier: Sample | undefined,
-  of: string,
-  before: boolean,
-): boolean {
-  const errors = figureOf(last, STOPPING, of) ?? 0;
-  return before ? errors > 0 : errors > (figureOf(earlier, STOPPING, of) ?? errors);
+function hasStopped(history: History, of: string, before: boolean): boolean {
+  const errors = figureOf(history.samples.at(-1), STOPPING, of) ?? 0;
+  return before ? errors > 0 : errors > (earlier(history, STOPPING, of) ?? errors);
 }
 
-function wasWritable(sample: Sample | undefined, of: string): boolean {
-  return sample?.figures.some((one) => one.of === of && one.value === 1) === true;
+function wasWritable(history: History, of: string): boolean {
+  return earlier(history, WRITABLE, of) === 1;
+}
+
+/** What the last look before this one that told it has told. */
+function earlier({ samples }: History, name: string, of: string): number | undefined {
+  const before = samples.slice(0, -1);
+  return figureOf(
+    before.findLast((sample) => figureOf(sample, name, of) !== undefined),
+    name,
+    of,
+  );
+}
+
+/** As sysfs calls it: what is mounted may have another name (`/dev/root`, `/dev/mapper/…`). */
+async function deviceName(draft: Draft, { device, source }: MountEntry): Promise<string> {
+  const uevent = await draft.text(`/sys/dev/block/${device}/uevent`);
+  return /^DEVNAME=([\w-]{1,64})$/m.exec(uevent ?? '')?.[1] ?? basename(source);
 }

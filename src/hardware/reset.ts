@@ -22,10 +22,10 @@ export const reset: HardwareSource = {
   types: [TYPE],
   async read({ files }) {
     const draft = draftReading(files);
-    for (const name of await files.names(WATCHDOGS)) {
+    for (const name of await draft.names(WATCHDOGS)) {
       if (!/^watchdog\d+$/.test(name)) continue;
       const at = `${WATCHDOGS}/${name}`;
-      draft.fact('watchdog', await draft.text(`${at}/identity`));
+      await draft.factIn('watchdog', `${at}/identity`);
       const seconds = { min: 0, max: 1e6 };
       draft.add('watchdog_timeout_seconds', await draft.number(`${at}/timeout`, seconds), name);
       const options = await draft.number(`${at}/options`, { ...WORD, base: 16 });

@@ -90,9 +90,47 @@ export function withoutValue(history: History, type: string): readonly Verdict[]
     return [old];
   }
   const message = trouble ?? 'the kernel does not tell any more';
-  return [
-    { type, status: 'Unknown', reason: trouble === undefined ? SILENT : 'Unreadable', message },
-  ];
+  const reason = trouble === undefined ? SILENT : 'Unreadable';
+  // What was bad stays known, see `unlessBlind`.
+  const subjects = trouble === undefined ? undefined : old?.subjects;
+  return [{ type, status: 'Unknown', reason, message, ...(subjects && { subjects }) }];
+}
+
+/**
+ * A verdict that all is well again, unless what was bad can't be seen any more: then as
+ * `withoutValue`. `names`: of the figures that tell of the subjects.
+ */
+export function unlessBlind(
+  history: History,
+  well: Verdict,
+  names: readonly string[],
+): readonly Verdict[] {
+  const { samples } = history;
+  const last = samples.at(-1);
+  const old = beforeOf(history, well.type);
+  const tells = (sample: Sample | undefined, name: string, of: string) =>
+    figureOf(sample, name, of) !== undefined;
+  const isHidden = (of: string) =>
+    !names.some((name) => tells(last, name, of)) ||
+    names.some((name) => !tells(last, name, of) && samples.some((one) => tells(one, name, of)));
+  const subjects = old?.subjects ?? [];
+  const isBlind = subjects.length > 0 && (old?.status === 'Unknown' || subjects.some(isHidden));
+  return isBlind && last?.troubles.length !== 0 ? withoutValue(history, well.type) : [well];
+}
+
+/** The newest value of a figure that many samples have, without the wild ones among the last `count`. */
+export function middleOf(
+  { samples }: History,
+  name: string,
+  of: string | undefined,
+  count: number,
+): number | undefined {
+  return median(samples.slice(-count).flatMap((sample) => figureOf(sample, name, of) ?? []));
+}
+
+/** Whether the look-back is too short to say that something has been calm throughout. */
+export function isYoung({ samples }: History, keep: number): boolean {
+  return samples.length < keep;
 }
 
 /** The reason where a board has it, and its kernel or firmware does not say. */

@@ -12,16 +12,16 @@ const FIELDS = ['type', 'name', 'manfid', 'oemid', 'date', 'fwrev', 'hwrev', 'se
 
 export const storageIdentity: HardwareSource = {
   name: 'storage-identity',
-  everyMs: 24 * 3_600_000,
+  everyMs: 3_600_000,
   keep: 1,
   types: [],
   async read({ files }) {
     const draft = draftReading(files);
-    for (const disk of await disks(files)) {
+    for (const disk of await disks(draft)) {
       const sectors = { min: 0, max: MAX_BYTES, scale: SECTOR_BYTES };
       draft.add('disk_size_bytes', await draft.number(`/sys/block/${disk}/size`, sectors), disk);
       for (const field of FIELDS) {
-        draft.fact(`${disk}.${field}`, await draft.text(`/sys/block/${disk}/device/${field}`));
+        await draft.factIn(`${disk}.${field}`, `/sys/block/${disk}/device/${field}`);
       }
     }
     return draft.done();

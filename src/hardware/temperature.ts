@@ -4,7 +4,14 @@
  * "Frequency management and thermal control".
  */
 import { draftReading } from './draft.ts';
-import { figuresOf, median, tenths, wasTrue, withoutValue, type HardwareSource } from './source.ts';
+import {
+  figuresOf,
+  middleOf,
+  tenths,
+  wasTrue,
+  withoutValue,
+  type HardwareSource,
+} from './source.ts';
 
 const ZONES = '/sys/class/thermal';
 const HOT_CELSIUS = 80;
@@ -12,29 +19,35 @@ const COOL_CELSIUS = 75;
 /** No processor works outside of these. */
 const RANGE = { min: -55, max: 150, scale: 0.001 };
 const TYPE = 'Overheated';
+const CELSIUS = 'temperature_celsius';
+const KEEP = 3;
 
 export const temperature: HardwareSource = {
   name: 'temperature',
   everyMs: 30_000,
-  keep: 3,
+  keep: KEEP,
   types: [TYPE],
   async read({ files }) {
     const draft = draftReading(files);
-    for (const zone of await files.names(ZONES)) {
+    // Several zones may have one type.
+    const seen = new Set<string>();
+    for (const zone of await draft.names(ZONES)) {
       if (!/^thermal_zone\d+$/.test(zone)) continue;
-      const type = await draft.text(`${ZONES}/${zone}/type`);
-      draft.add(
-        'temperature_celsius',
-        await draft.number(`${ZONES}/${zone}/temp`, RANGE),
-        type ?? zone,
-      );
+      const type = (await draft.label(`${ZONES}/${zone}/type`)) ?? zone;
+      const of = seen.has(type) ? `${type} (${zone})` : type;
+      seen.add(of);
+      draft.add(CELSIUS, await draft.number(`${ZONES}/${zone}/temp`, RANGE), of);
     }
     return draft.done();
   },
   judge(history) {
-    const now = figuresOf(history, 'temperature_celsius');
-    if (now.length === 0) return withoutValue(history, TYPE);
-    const hottest = Math.max(...now.map(({ of }) => middle(history, of)));
+    if (figuresOf(history, CELSIUS).length === 0) return withoutValue(history, TYPE);
+    // A zone that does not answer just now counts as it was.
+    const zones = history.samples.flatMap(({ figures }) =>
+      figures.flatMap(({ name, of }) => (name === CELSIUS ? [of] : [])),
+    );
+    const all = zones.map((of) => middleOf(history, CELSIUS, of, KEEP) ?? -Infinity);
+    const hottest = Math.max(...all);
     const limit = wasTrue(history, TYPE) ? COOL_CELSIUS : HOT_CELSIUS;
     const shown = `${tenths(hottest)} °C`;
     if (hottest < limit) {
@@ -47,12 +60,3 @@ export const temperature: HardwareSource = {
     return [{ type: TYPE, status: 'True', reason: 'TooHot', message }];
   },
 };
-
-function middle(history: Parameters<HardwareSource['judge']>[0], of: string | undefined): number {
-  const values = history.samples.flatMap(({ figures }) =>
-    figures.flatMap((one) =>
-      one.of === of && one.name === 'temperature_celsius' ? one.value : [],
-    ),
-  );
-  return median(values) ?? -Infinity;
-}

@@ -9,12 +9,13 @@ import {
   SOFT_LIMIT,
   THROTTLED,
 } from './firmware.ts';
-import { figureOf, SILENT, wasTrue, withoutValue, type HardwareSource } from './source.ts';
+import { figureOf, isYoung, SILENT, wasTrue, withoutValue, type HardwareSource } from './source.ts';
 
 const TYPE = 'Throttled';
 const BITS = 'throttled_bits';
 const EVERY_MS = 30_000;
 const CALM_MS = 5 * 60_000;
+const KEEP = CALM_MS / EVERY_MS;
 const HELD_BACK: readonly (readonly [bit: number, text: string])[] = [
   [THROTTLED, 'throttled'],
   [FREQUENCY_CAPPED, 'its clock is capped'],
@@ -27,11 +28,11 @@ const MEANWHILE = ANY | since(ANY);
 export const throttling: HardwareSource = {
   name: 'throttling',
   everyMs: EVERY_MS,
-  keep: CALM_MS / EVERY_MS,
+  keep: KEEP,
   types: [TYPE],
   async read({ files }) {
     const draft = draftReading(files);
-    const bits = await readThrottled(files, draft);
+    const bits = await readThrottled(draft);
     draft.add(BITS, bits);
     if (bits === undefined && (await isRaspberryPi(files))) draft.fact('throttling', SILENT);
     return draft.done();
@@ -49,7 +50,8 @@ export const throttling: HardwareSource = {
       return (then & (index === 0 ? ANY : MEANWHILE)) !== 0;
     });
     const isNow = (bits & (samples.length === 1 ? ANY : MEANWHILE)) !== 0;
-    if (isNow || (held.length > 0 && wasTrue(history, TYPE))) {
+    const isCalm = held.length === 0 && !isYoung(history, KEEP);
+    if (isNow || (!isCalm && wasTrue(history, TYPE))) {
       const all = bits | Math.floor(bits / 0x1_0000);
       const what = HELD_BACK.flatMap(([bit, text]) => ((all & bit) === 0 ? [] : text)).join(', ');
       const message =

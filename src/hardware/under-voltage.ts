@@ -6,7 +6,7 @@
 import type { Verdict } from '../node/board.ts';
 import { draftReading } from './draft.ts';
 import { isRaspberryPi, readThrottled, since, UNDER_VOLTAGE } from './firmware.ts';
-import { figureOf, SILENT, wasTrue, withoutValue, type HardwareSource } from './source.ts';
+import { figureOf, isYoung, SILENT, wasTrue, withoutValue, type HardwareSource } from './source.ts';
 
 const SENSORS = '/sys/class/hwmon';
 const TYPE = 'UnderVoltage';
@@ -14,15 +14,16 @@ const ALARM = 'under_voltage';
 /** Dips come in groups; it is over when none has come for so long. */
 const CALM_MS = 10 * 60_000;
 const EVERY_MS = 10_000;
+const KEEP = CALM_MS / EVERY_MS;
 
 export const underVoltage: HardwareSource = {
   name: 'under-voltage',
   everyMs: EVERY_MS,
-  keep: CALM_MS / EVERY_MS,
+  keep: KEEP,
   types: [TYPE],
   async read({ files }) {
     const draft = draftReading(files);
-    for (const sensor of await files.names(SENSORS)) {
+    for (const sensor of await draft.names(SENSORS)) {
       const name = await draft.text(`${SENSORS}/${sensor}/name`);
       if (name !== 'rpi_volt') continue;
       const alarm = await draft.number(`${SENSORS}/${sensor}/in0_lcrit_alarm`, { min: 0, max: 1 });
@@ -30,7 +31,7 @@ export const underVoltage: HardwareSource = {
       draft.add(ALARM, alarm);
       return draft.done();
     }
-    const bits = await readThrottled(files, draft);
+    const bits = await readThrottled(draft);
     if (bits !== undefined) {
       draft.add(ALARM, (bits & (UNDER_VOLTAGE | since(UNDER_VOLTAGE))) === 0 ? 0 : 1);
     } else if (await isRaspberryPi(files)) {
@@ -47,7 +48,8 @@ export const underVoltage: HardwareSource = {
       return withoutValue(history, TYPE);
     }
     const dips = samples.filter((sample) => figureOf(sample, ALARM) === 1).length;
-    if (alarm === 1 || (dips > 0 && wasTrue(history, TYPE))) {
+    const isCalm = dips === 0 && !isYoung(history, KEEP);
+    if (alarm === 1 || (!isCalm && wasTrue(history, TYPE))) {
       const message =
         'the supply voltage fell below 4.63 V: use the power supply made for this board and a short, ' +
         'thick cable, and take what draws much power off its USB ports';

@@ -9,7 +9,7 @@
 import type { Verdict } from '../node/board.ts';
 import { disks, isOn } from './disks.ts';
 import { draftReading, type Draft } from './draft.ts';
-import { figureOf, figuresOf, withoutValue, type HardwareSource } from './source.ts';
+import { figureOf, figuresOf, unlessBlind, withoutValue, type HardwareSource } from './source.ts';
 
 const TYPE = 'StorageWorn';
 const SECTOR_BYTES = 512;
@@ -33,11 +33,11 @@ export const wear: HardwareSource = {
     const draft = draftReading(files);
     const mounted: (readonly [partition: string, path: string])[] = [];
     for (const type of FILE_SYSTEMS) {
-      for (const partition of await files.names(`/sys/fs/${type}`)) {
+      for (const partition of await draft.names(`/sys/fs/${type}`)) {
         mounted.push([partition, `/sys/fs/${type}/${partition}/lifetime_write_kbytes`]);
       }
     }
-    for (const disk of await disks(files)) {
+    for (const disk of await disks(draft)) {
       const at = `/sys/block/${disk}`;
       const sectors = { min: 0, max: MAX_BYTES, scale: SECTOR_BYTES };
       draft.add('disk_size_bytes', await draft.number(`${at}/size`, sectors), disk);
@@ -62,10 +62,14 @@ export const wear: HardwareSource = {
     const told = [...new Set(real)].toSorted();
     if (told.length === 0) return withoutValue(history, TYPE);
     const all = told.map((disk) => judgeDisk(disk, (name) => figureOf(sample, name, disk)));
-    const worst = all.find(({ status }) => status === 'True');
-    if (worst !== undefined) return [worst];
-    const message = all.map((one) => one.message).join('; ');
-    return [{ type: TYPE, status: 'False', reason: 'LifeLeft', message }];
+    const worn = all.filter(({ status }) => status === 'True');
+    const message = (worn.length > 0 ? worn : all).map((one) => one.message).join('; ');
+    const [first] = worn;
+    if (first === undefined) {
+      const well: Verdict = { type: TYPE, status: 'False', reason: 'LifeLeft', message };
+      return unlessBlind(history, well, [USED, RESERVE, WRITTEN]);
+    }
+    return [{ ...first, message, subjects: worn.flatMap(({ subjects = [] }) => subjects) }];
   },
 };
 
@@ -78,7 +82,7 @@ function judgeDisk(disk: string, figure: (name: string) => number | undefined): 
   ];
   const swap = 'make a backup (limpet keeps its own beside its state) and replace it';
   const worn = (reason: string, message: string): Verdict => ({
-    ...{ type: TYPE, status: 'True', reason },
+    ...{ type: TYPE, status: 'True', reason, subjects: [disk] },
     message: `${disk}: ${message}: ${swap}`,
   });
   if (used !== undefined && used > 1)

@@ -38,3 +38,10 @@ export function sliceName(name: CgroupName): string {
 export function podCgroupParent(driver: CgroupDriver, qos: QOSClass, uid: string): string {
   return cgroupPath(driver, podCgroupName(qos, uid));
 }
+
+/** What runtimes call the cgroup of a container below that of its pod: containerd's name first. */
+export function containerCgroupNames(driver: CgroupDriver, id: string): readonly string[] {
+  return driver === 'systemd'
+    ? [`cri-containerd-${id}.scope`, `crio-${id}.scope`]
+    : [id, `crio-${id}`];
+}

@@ -48,6 +48,9 @@ export const LIMPET_FIELDS = {
     keepAlive: duration(300_000, carried, {
       help: 'How often the link is tried when nothing is said. 60s notices a lost link sooner.',
     }),
+    metricsInterval: duration(0, carried, {
+      help: 'How often the use of the node is looked at, to be told when it is news. 0: never.',
+    }),
     homeAssistant: boolean(false, carried, {
       help: 'Lets the board appear in Home Assistant by itself.',
     }),

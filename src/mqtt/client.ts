@@ -176,6 +176,8 @@ function createClient(socket: Socket, version: '5' | '3.1.1', options: BrokerOpt
     resubscribe: false,
     autoAssignTopicAlias: true,
     timerVariant: 'native',
+    // A buffer ready for each of 65,536 numbers takes 8 MB.
+    writeCache: false,
     protocolVersion: five ? 5 : 4,
     clientId: options.clientId,
     // A session that goes on is what keeps the broker from telling the will after a short gap.

@@ -44,6 +44,8 @@ export type BoardHealth = {
   /** In a stable order. */
   conditions(): readonly BoardCondition[];
   figures(): readonly Figure[];
+  /** Files of the kernel that are there and can't be used, each with its path. */
+  troubles(): readonly string[];
   /** What does not change while the board runs: model, serial, card. */
   facts(): Readonly<Record<string, string>>;
   /** Calls `listener` on each turn, also the first judgement. Dispose of it to hear no more. */

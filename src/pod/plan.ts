@@ -73,7 +73,10 @@ function planLife(draft: Draft): void {
   }
   const fresh = isFresh(seen);
   if (!fresh) propose(draft, { type: 'Look', key: 'look' });
-  if (ledger.admitted !== true || (seen.waitFor ?? seen.hold ?? seen.fence) !== undefined) return;
+  if (ledger.admitted !== true || (seen.waitFor ?? seen.hold ?? seen.fence) !== undefined) {
+    if (fresh) finishStops(draft);
+    return;
+  }
   const volumesUp = setUp(draft);
   if (!fresh) return;
   const current = currentSandbox(seen);
@@ -89,6 +92,22 @@ function planLife(draft: Draft): void {
   if (seen.inFlight[`sandbox/${current.id}`] !== undefined) return;
   planContainers(draft, current);
   if (!isStartingUp(draft, current)) removeEarlierBoots(draft);
+}
+
+/**
+ * Where nothing may be started, what has had its preStop hook or its signal still gets the rest of
+ * its end. What is only condemned is kept: stopped, it could not be started again.
+ */
+function finishStops(draft: Draft): void {
+  const { want, seen } = draft;
+  const current = currentSandbox(seen);
+  if (current === undefined) return;
+  for (const container of [...want.pod.spec.initContainers, ...want.pod.spec.containers]) {
+    const { name } = container;
+    if (seen.ledger.containers[name]?.stopping === undefined) continue;
+    if (!isBeingKilled(seen, name, current.id)) continue;
+    ensure(draft, container, roleOf(want, name) ?? 'main', current);
+  }
 }
 
 const BRINGS_UP: ReadonlySet<Action['type']> = new Set([

@@ -106,7 +106,7 @@ export type Evt = {
   readonly q: number;
   /** When it happened. */
   readonly t: number;
-  /** It is told late, after an outage. */
+  /** It happened before the connection was made by which it is told: during an outage. */
   readonly h?: 1;
   readonly type: 'Normal' | 'Warning';
   readonly reason: string;

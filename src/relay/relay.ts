@@ -83,8 +83,6 @@ const SNAP_EVERY_MS = 24 * 3_600_000;
 const GOODBYE_MS = 2000;
 /** Of the outbox; a delta comes along. Brokers allow 20 and more messages. */
 const IN_FLIGHT = 4;
-/** Later than that it is told with the mark of the past. */
-const LATE_SECONDS = 60;
 const WILL_DELAY_SECONDS = 30;
 
 type Told = {
@@ -283,14 +281,14 @@ export class Relay {
   }
 
   async #row(connection: BrokerConnection, row: OutboxRow): Promise<void> {
-    const { clock, outbox } = this.#options;
+    const { outbox } = this.#options;
     const { q, t, count } = row;
     if (row.class === 'status') {
       const pod = JSON.parse(row.body) as PodState;
       const b = this.#told?.g ?? 0;
       await this.#publish(connection, 'delta', { b, q, t, pods: [pod], h: 1 }, false);
     } else {
-      const late = secondsOf(clock.now()) - t > LATE_SECONDS;
+      const late = t < secondsOf(this.#since);
       const event = JSON.parse(row.body) as Pick<Evt, 'type' | 'reason' | 'object' | 'message'>;
       const id = q.toString(36);
       await this.#publish(connection, 'evt', { id, q, t, ...(late && { h: 1 }), ...event, count });

@@ -5,6 +5,7 @@
  *   GET    /v1/status                         NodeReport
  *   GET    /v1/pods                           PodList
  *   GET    /v1/events[?namespace=&name=]      EventList
+ *   GET    /v1/usage[?depth=node|pods|containers&maxAgeMs=N]    UsageReport, without rates
  *   POST   /v1/pods                           a manifest (YAML or JSON) -> ApplyReport
  *   DELETE /v1/pods/{namespace}/{name}[?gracePeriodSeconds=N]   DeleteReport
  *   errors                                    ErrorReport with a 4xx or 5xx status
@@ -12,6 +13,7 @@
 import type { EventRecord } from '../kube/event.ts';
 import type { Pod, PodStatus } from '../kube/pod.ts';
 import type { BoardCondition, Figure } from '../node/board.ts';
+import type { UsageDepth, UsageReport } from '../node/usage.ts';
 import type { Source } from '../pod/model.ts';
 
 export type Health = 'ok' | 'degraded' | 'failed';
@@ -67,6 +69,8 @@ export type BoardReport = {
   /** `True` is bad. The message is that of the last turn. */
   readonly conditions: readonly BoardCondition[];
   readonly figures: readonly Figure[];
+  /** Files of the kernel that are there and can't be used, each with its path. */
+  readonly troubles: readonly string[];
   /** Vendors' names of the parts; missing until it was taken, some minutes after the boot. */
   readonly inventory?: Readonly<Record<string, unknown>>;
 };
@@ -154,6 +158,8 @@ export type LocalApi = {
   status(): NodeReport;
   pods(): PodList;
   events(filter: { readonly namespace?: string; readonly name?: string }): EventList;
+  /** Counters as they are, or were at most `maxAgeMs` ago. */
+  usage(depth: UsageDepth, maxAgeMs: number): Promise<UsageReport>;
   /** Resolves when the pods are durable. */
   apply(manifest: string): Promise<ApplyReport>;
   /** Resolves when the deletion is durable, not when the pod is gone. */

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { errnoOf, Failure, faultOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
+import { USAGE_DEPTHS, type UsageDepth } from '../node/usage.ts';
 import { ApiError, SOCKET_NAME, type ErrorReport, type LocalApi } from './api.ts';
 
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -215,6 +216,8 @@ async function route(api: LocalApi, request: IncomingMessage): Promise<{ readonl
       return api.status();
     case 'GET /v1/pods':
       return api.pods();
+    case 'GET /v1/usage':
+      return await api.usage(depthOf(query), maxAgeOf(query));
     case 'GET /v1/events': {
       const [namespace, name] = [query.get('namespace'), query.get('name')];
       return api.events({
@@ -256,6 +259,19 @@ function graceOf(query: URLSearchParams): number | undefined {
   const seconds = /^\d{1,10}$/.test(given) ? Number(given) : Number.NaN;
   if (seconds <= MAX_GRACE_SECONDS) return seconds;
   throw invalid(400, `gracePeriodSeconds is a number of seconds, not "${given}"`);
+}
+
+function depthOf(query: URLSearchParams): UsageDepth {
+  const given = query.get('depth') ?? 'pods';
+  const depth = USAGE_DEPTHS.find((one) => one === given);
+  if (depth !== undefined) return depth;
+  throw invalid(400, `depth is one of ${USAGE_DEPTHS.join(', ')}, not "${given}"`);
+}
+
+function maxAgeOf(query: URLSearchParams): number {
+  const given = query.get('maxAgeMs') ?? '0';
+  if (/^\d{1,9}$/.test(given)) return Number(given);
+  throw invalid(400, `maxAgeMs is a number of milliseconds, not "${given}"`);
 }
 
 function declaresBody(request: IncomingMessage): boolean {

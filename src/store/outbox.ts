@@ -166,18 +166,18 @@ export class Outbox {
 
   /**
    * Takes a row up, to be written with the next batch. One of the same key that is not under way is
-   * counted up, or replaced if it is a status. What is too much is dropped.
+   * counted up; a status takes its place, with a number of its own. What is too much is dropped.
    */
   add(row: Omit<OutboxRow, 'q' | 'count'>): void {
     const found = this.#rows.get(this.#byKey.get(row.key) ?? -1);
     const old = found === undefined || this.#taken.has(found.q) ? undefined : found;
     if (old !== undefined && row.class !== 'status') {
       this.#replace({ ...old, count: old.count + 1 });
-    } else if (old !== undefined) {
-      this.#replace({ ...old, ...row });
     } else {
       const q = this.#numberOrDrop();
       if (q === undefined) return;
+      // A new number: the old one may have been told, and after a power cut may be told again.
+      if (old !== undefined) this.#remove(old.q);
       this.#insert({ ...row, q, count: 1 });
       this.#dirty.add(q);
     }
@@ -277,7 +277,6 @@ export class Outbox {
   }
 
   #replace(row: OutboxRow): void {
-    this.#bytes += row.body.length - this.#rows.get(row.q)!.body.length;
     this.#rows.set(row.q, row);
     this.#dirty.add(row.q);
   }

@@ -100,6 +100,31 @@ test('a turn is an event and a call; what does not turn is neither', async (t) =
   assert.equal(new Set(figures).size, figures.length);
 });
 
+test('a wall clock that jumps turns nothing but its own condition', async (t) => {
+  const hand = handClock();
+  const { now } = hand;
+  let wallMs: number | undefined;
+  const clock = Object.assign(hand, {
+    now: () => ({ ...now(), ...(wallMs !== undefined && { wallMs }) }),
+  });
+  const { turns, pass } = start(t, PI_4, { clock, earliestWallMs: 1_700_000_000_000 });
+  await pass(120_000);
+  const first = turns.length;
+  const fiftyYears = 50 * 365 * 86_400_000;
+  for (const ms of [0, 1_800_000_000_000 + fiftyYears, 0]) {
+    wallMs = ms;
+    await pass(120_000);
+  }
+  assert.deepEqual(
+    turns.slice(first).map(({ condition: c }) => `${c.type} ${c.reason} ${c.since}`),
+    [
+      'ClockUntrusted InThePast 1970-01-01T00:00:00Z',
+      'ClockUntrusted Synchronized 2077-01-02T08:00:00Z',
+      'ClockUntrusted InThePast 1970-01-01T00:00:00Z',
+    ],
+  );
+});
+
 test('a restart is no turn, a reboot is', async (t) => {
   const first = start(t, PI_3);
   await first.pass(10_000);
@@ -130,7 +155,7 @@ test('each source at its interval, what is not there seldom, and a broken one al
     ...{ name, everyMs, keep: 2, types: [name] },
     read: () => {
       looked[name] = (looked[name] ?? 0) + 1;
-      if (name === 'Broken') return Promise.reject(new Error('a bug'));
+      if (name.startsWith('Broken')) return Promise.reject(new Error('a bug'));
       const value = { name: 'one', value: 1, of: name };
       return Promise.resolve({ figures: figures ? [value] : [], facts: {}, troubles: [] });
     },
@@ -142,11 +167,13 @@ test('each source at its interval, what is not there seldom, and a broken one al
   const sources = [
     ...[source('Often', 10_000, true), source('Seldom', 60_000, true)],
     ...[source('Absent', 10_000, false), source('Broken', 30_000, true)],
+    // Once a day, but it can't be read.
+    source('BrokenDaily', 24 * 3_600_000, true),
   ];
   const { hardware, pass, root } = start(t, {}, { sources });
   await pass(5000);
   await pass(600_000);
-  assert.deepEqual(looked, { Often: 61, Seldom: 11, Absent: 2, Broken: 21 });
+  assert.deepEqual(looked, { Often: 61, Seldom: 11, Absent: 2, Broken: 21, BrokenDaily: 2 });
   const [broken] = hardware.conditions();
   assert.match(broken?.message ?? '', /the source Broken failed: a bug/);
   // Nothing is written while nothing turns.

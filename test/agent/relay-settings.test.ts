@@ -37,6 +37,7 @@ test('each wrong setting is a problem of its own; no broker, no problem', () => 
     [{ certificateFile: '/c' }, /both or none/],
     [{ passwordFile: '/p' }, /usernameFile/],
     [{ keepAlive: 500 }, /relay\.keepAlive/],
+    [{ metricsInterval: 100 }, /relay\.metricsInterval/],
     [{ keepAlive: 70_000_000 }, /relay\.keepAlive/],
   ] as const) {
     const problems = relayProblems(settings(wrong));

@@ -17,7 +17,7 @@ import type { MessageKind } from '../../src/relay/message.ts';
 import { parseTopic } from '../../src/relay/topic.ts';
 import type { BrokerReport } from '../../src/server/api.ts';
 import { limpet } from '../command/cli.ts';
-import { startBroker } from '../mqtt/broker.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
 import { until } from '../relay/world.ts';
 import { serveCanned } from '../server/canned.ts';
 import { event, open } from '../store/world.ts';
@@ -42,7 +42,8 @@ function createAgentRelay(t: TestContext, more: Partial<LimpetConfig['relay']>) 
       { nodeName: 'pi1', rootDirectory: root, version: '1.2.3', relay: { ...relay, ...more } },
       {
         ...{ clock, log, store, trimHeap: () => undefined, workers: () => [] },
-        ...{ conditions: () => [hot], hostIPs: () => ['10.0.0.7'] },
+        ...{ conditions: () => [hot], hostIPs: () => ['10.0.0.7'], figures: () => [] },
+        usage: () => Promise.reject(new Error('metricsInterval is 0')),
       },
       stack,
     )!;

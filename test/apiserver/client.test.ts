@@ -20,7 +20,7 @@ import {
   updateObject,
 } from '../../src/apiserver/objects.ts';
 import { NODES, PODS, pathOf } from '../../src/apiserver/resource.ts';
-import { createAuthority } from './certificates.ts';
+import { createAuthority } from '../../scripts/lib/certificates.ts';
 import {
   AUTHORITY,
   createPeer,

@@ -8,7 +8,7 @@ import { Failure, type FailureCode } from '../../src/base/failure.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { checkDates, loadCredentials } from '../../src/apiserver/credentials.ts';
 import { captureLog, handClock } from '../store/world.ts';
-import { createAuthority } from './certificates.ts';
+import { createAuthority } from '../../scripts/lib/certificates.ts';
 
 const CA = createAuthority();
 const DAY_MS = 86_400_000;

@@ -11,7 +11,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { ApiClient } from '../../src/apiserver/client.ts';
 import type { Credentials } from '../../src/apiserver/credentials.ts';
-import { createAuthority, type Issued } from './certificates.ts';
+import { createAuthority, type Issued } from '../../scripts/lib/certificates.ts';
 
 export const AUTHORITY = createAuthority();
 export const SERVER = AUTHORITY.issue({ name: 'kube-apiserver', names: ['127.0.0.1'] });

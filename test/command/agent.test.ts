@@ -50,6 +50,7 @@ test('status shows the node, its findings, bad manifests and the pods', async ()
         facts: { model: 'Raspberry Pi 4 Model B Rev 1.5' },
         figures: [{ name: 'temperature_celsius', value: 82.3, of: 'cpu-thermal' }],
         conditions: [overheated, { ...overheated, type: 'Throttled', status: 'False' }],
+        troubles: ["/sys/class/thermal/thermal_zone1/temp can't be: -274 is not within -55 to 150"],
       },
       findings: [
         { check: 'clock', health: 'ok', message: 'not to be shown' },
@@ -66,6 +67,7 @@ test('status shows the node, its findings, bad manifests and the pods', async ()
   assert.match(out, /Board: +Raspberry Pi 4 Model B Rev 1\.5, 82 °C, 1 WRONG\n/);
   assert.match(out, /^Overheated +True +\S+ +82\.3 °C$/m);
   assert.ok(!out.includes('Throttled'));
+  assert.match(out, /^What the kernel says .*:\n {2}\/sys\/class.*: -274 is not within/m);
   assert.match(out, /degraded {2}store: restored\n +-> check the card/);
   assert.match(out, /a\.yaml +spec: is missing/);
   assert.match(out, /NAMESPACE +NAME +READY +STATUS +RESTARTS +AGE +IP +SOURCE\n/);

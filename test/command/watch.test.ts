@@ -10,7 +10,8 @@ import { connectAsync, type MqttClient } from 'mqtt';
 import { decode, encode, type Encoding } from '../../src/relay/codec.ts';
 import { DELIVERY, type MessageKind, type Messages } from '../../src/relay/message.ts';
 import { topicOf } from '../../src/relay/topic.ts';
-import { freePort, startBroker } from '../mqtt/broker.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
+import { freePorts } from '../../scripts/lib/ports.ts';
 import { limpet } from './cli.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
@@ -155,7 +156,7 @@ test('a board with a gap is asked for its snapshot', async () => {
 });
 
 test('a broker that is not there, or refuses, is said in plain words', async () => {
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const gone = await limpet(['watch', '--broker', `mqtt://127.0.0.1:${port}`]);
   assert.equal(gone.code, 3);
   assert.match(gone.err, /nothing listens/);

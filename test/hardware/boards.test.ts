@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SOURCES } from '../../src/hardware/index.ts';
 import type { Reading } from '../../src/hardware/source.ts';
+import { board } from '../../src/hardware/board.ts';
+import { fileSystemErrors } from '../../src/hardware/file-system-errors.ts';
 import { link } from '../../src/hardware/link.ts';
 import { readOnly } from '../../src/hardware/read-only.ts';
 import { temperature } from '../../src/hardware/temperature.ts';
@@ -216,6 +218,131 @@ test('what the firmware remembers from before the first look is no news, but fro
     'False NotHeldBack',
   ]);
   assert.equal(turnsOf(throttling, 'Throttled', [bits(0), bits(0x20000)])[1], 'True HeldBack');
+});
+
+const ALARM = (alarm: number) => reading({ figures: [{ name: 'under_voltage', value: alarm }] });
+
+test('an agent that starts again does not take back what it has not watched for long', () => {
+  const at = { monoMs: 0, wallMs: 0, boot: 'boot-1' };
+  const samples = [{ ...ALARM(0), at }];
+  const before = [
+    { type: 'UnderVoltage', status: 'True', reason: 'SupplyTooWeak', message: '' } as const,
+  ];
+  assert.equal(underVoltage.judge({ samples, before }, at)[0]?.status, 'True');
+  const many = Array.from({ length: 60 }, () => samples).flat();
+  assert.equal(underVoltage.judge({ samples: many, before }, at)[0]?.status, 'False');
+});
+
+test('two zones of one type: the hot one counts', async (t) => {
+  const root = makeTree(t, {
+    'sys/class/thermal/thermal_zone0/type': 'acpitz\n',
+    'sys/class/thermal/thermal_zone0/temp': '30000\n',
+    'sys/class/thermal/thermal_zone1/type': 'acpitz\n',
+    'sys/class/thermal/thermal_zone1/temp': '90000\n',
+  });
+  const read = await temperature.read(sightOf(root));
+  assert.deepEqual(
+    read.figures.map(({ of, value }) => [of, value]),
+    [
+      ['acpitz', 30],
+      ['acpitz (thermal_zone1)', 90],
+    ],
+  );
+  assert.deepEqual(turnsOf(temperature, 'Overheated', [read, read, read]).at(-1), 'True TooHot');
+});
+
+test('a file system with errors that can not be asked is not one without', () => {
+  const look = (errors: Readonly<Record<string, number>>, troubles: readonly string[] = []) =>
+    reading({
+      figures: Object.entries(errors).map(([of, value]) => ({
+        ...{ name: 'file_system_errors', value, of },
+      })),
+      troubles,
+    });
+  const bad = look({ sda1: 3, sdb1: 0 });
+  const blind = look({ sdb1: 0 }, ["can't read /sys/fs/ext4/sda1/errors_count: EIO"]);
+  const turns = turnsOf(fileSystemErrors, 'StorageErrors', [bad, blind, blind, blind, blind, bad]);
+  assert.deepEqual(turns, [
+    ...['True ErrorsFound', 'True ErrorsFound', 'True ErrorsFound'],
+    ...['Unknown Unreadable', 'Unknown Unreadable', 'True ErrorsFound'],
+  ]);
+  // It was unmounted.
+  assert.deepEqual(turnsOf(fileSystemErrors, 'StorageErrors', [bad, look({ sdb1: 0 })]), [
+    ...['True ErrorsFound', 'False NoErrors'],
+  ]);
+});
+
+test('a look that fails, or a file that always does, hides no mount that turned', () => {
+  const blind = reading({ troubles: ["can't read /proc/self/mountinfo: EIO"] });
+  const looks = [mount([1]), blind, mount([0])];
+  assert.equal(turnsOf(readOnly, 'StorageReadOnly', looks).at(-1), 'True TurnedReadOnly');
+  const troubled = (writable: readonly number[]) => ({ ...mount(writable), troubles: ['a: EIO'] });
+  const turns = turnsOf(readOnly, 'StorageReadOnly', [troubled([1]), troubled([0])]);
+  assert.deepEqual(turns, ['False Writable', 'True TurnedReadOnly']);
+});
+
+test('a root that has no device of its name', async (t) => {
+  const root = makeTree(t, {
+    'proc/self/mountinfo':
+      '21 1 179:2 / / rw,noatime shared:1 - ext4 /dev/root rw,errors=remount-ro\n',
+    'sys/dev/block/179:2/uevent': 'MAJOR=179\nMINOR=2\nDEVNAME=mmcblk0p2\nDEVTYPE=partition\n',
+    'sys/fs/ext4/mmcblk0p2/errors_count': '4\n',
+  });
+  const { figures } = await readOnly.read(sightOf(root));
+  const errors = figures.find(({ name }) => name === 'file_system_stopping_errors');
+  assert.deepEqual(errors, { name: 'file_system_stopping_errors', value: 4, of: '/ (/dev/root)' });
+});
+
+test('as many mounts as many pods have', async (t) => {
+  const line = (index: number) =>
+    `${index} 21 0:${index} / /run/containerd/${index} rw - overlay overlay rw,lowerdir=${'/layer'.repeat(200)}\n`;
+  const text = Array.from({ length: 330 }, (_, index) => line(index + 100)).join('');
+  const root = makeTree(t, {
+    ...PI_4,
+    'proc/self/mountinfo': `${text}${String(PI_4['proc/self/mountinfo'])}`,
+  });
+  const { figures, troubles } = await readOnly.read(sightOf(root));
+  assert.deepEqual(troubles, []);
+  assert.ok(figures.some(({ of }) => of === '/ (/dev/mmcblk0p2)'));
+});
+
+test('two worn disks are both told of', async (t) => {
+  const worn = {
+    'sys/block/mmcblk2/size': '1000000\n',
+    'sys/block/mmcblk2/device/life_time': '0x0b 0x0b\n',
+  };
+  const read = await wear.read(sightOf(makeTree(t, { ...ROCK64, ...worn })));
+  const [verdict] = judgeAll(wear, [read]).at(-1) ?? [];
+  assert.deepEqual(verdict?.subjects, ['mmcblk1', 'mmcblk2']);
+  assert.match(verdict?.message ?? '', /^mmcblk1: .*; mmcblk2: it is past the life/);
+});
+
+test('a weak signal that has other reasons beside it keeps its own limits', () => {
+  const look = (dbm: number, speed: number) =>
+    reading({
+      figures: [
+        { name: 'link_up', value: 1, of: 'wlan0' },
+        { name: 'link_signal_dbm', value: dbm, of: 'wlan0' },
+        { name: 'link_speed_bits_per_second', value: speed, of: 'eth0' },
+      ],
+    });
+  // -77 dBm would do, had it been weaker before; a slow cable is no reason to say so.
+  const turns = turnsOf(link, 'LinkPoor', [look(-77, 10e6), look(-77, 10e6), look(-77, 100e6)]);
+  assert.deepEqual(turns, ['True SlowLink', 'True SlowLink', 'True SlowLink']);
+  assert.equal(
+    turnsOf(link, 'LinkPoor', Array(4).fill(look(-77, 100e6)) as Reading[])[3],
+    'False LinkIsGood',
+  );
+});
+
+test('a serial number that is empty is none', async (t) => {
+  const root = makeTree(t, {
+    'sys/class/dmi/id/sys_vendor': 'QEMU\n',
+    'sys/class/dmi/id/product_name': 'Standard PC\n',
+    'sys/class/dmi/id/product_serial': '\n',
+  });
+  const { facts, troubles } = await board.read(sightOf(root));
+  assert.deepEqual({ facts, troubles }, { facts: { model: 'QEMU Standard PC' }, troubles: [] });
 });
 
 const mount = (writable: readonly number[]): Reading =>

@@ -25,6 +25,29 @@ const of =
   (path) =>
     writeFileSync(path, content);
 
+/** What is well and what is not, just so. */
+const CALM: Tree = {
+  'sys/class/hwmon/hwmon1/in0_lcrit_alarm': '0\n',
+  'sys/bus/platform/drivers/raspberrypi-firmware/soc:firmware/get_throttled': '0\n',
+  'sys/class/thermal/thermal_zone0/temp': '79900\n',
+  'sys/class/net/eth0/speed': '100\n',
+  'proc/net/wireless': wireless(-79),
+  'proc/meminfo': 'MemTotal: 1000000 kB\nMemAvailable: 51000 kB\n',
+};
+const BAD: Tree = {
+  'sys/class/hwmon/hwmon1/in0_lcrit_alarm': '1\n',
+  'sys/bus/platform/drivers/raspberrypi-firmware/soc:firmware/get_throttled': '4\n',
+  'sys/class/thermal/thermal_zone0/temp': '80100\n',
+  'sys/devices/system/cpu/cpufreq/policy0/scaling_max_freq': '600000\n',
+  'sys/class/net/eth0/speed': '10\n',
+  'proc/net/wireless': wireless(-81),
+  'proc/meminfo': 'MemTotal: 1000000 kB\nMemAvailable: 49000 kB\n',
+};
+
+function wireless(level: number): string {
+  return `one line\nanother\n wlan0: 0000   27.  ${level}.  -256        0      0      0      0     10        0\n`;
+}
+
 /** All of these go in place of a file. */
 const SPOILS: Readonly<Record<string, Spoil>> = {
   missing: () => undefined,
@@ -36,6 +59,11 @@ const SPOILS: Readonly<Record<string, Spoil>> = {
   'above any range': of('99999999999999999999\n'),
   'not a number': of('NaN\n'),
   huge: of('1 '.repeat(500_000)),
+  'huge, of one line': of('a'.repeat(1_000_000)),
+  'more than is read': of('1\n'.repeat(1_000_000)),
+  'a number with an exponent': of('1.5e9\n'),
+  'zero bytes': of(new Uint8Array(16)),
+  'the largest word': of('18446744073709551615\n'),
   'a FIFO that nobody writes to': fifo,
   'a directory': (path) => void mkdirSync(path),
   'a link to a device that never ends': (path) => symlinkSync('/dev/zero', path),
@@ -53,6 +81,11 @@ async function lookWithAll(root: string, times = 3): Promise<ReadonlyMap<string,
       for (const { name, value } of figures) {
         assert.ok(Number.isFinite(value), `${name} is a number`);
         assert.match(name, /^[a-z0-9_]+$/);
+      }
+      const named = figures.map(({ name, of }) => `${name} ${of ?? ''}`);
+      assert.equal(new Set(named).size, named.length, 'no figure twice');
+      for (const { name, of } of figures) {
+        if (of !== undefined) assert.match(of, /^[\x20-\x7e]{1,256}$/, name);
       }
       for (const [name, value] of Object.entries(facts)) {
         assert.match(value, /^[\x20-\x7e]{1,128}$/, name);
@@ -78,6 +111,55 @@ test('each type and each source is there once, and no source looks often', () =>
   for (const { name, everyMs, keep } of SOURCES) {
     assert.ok(everyMs >= 10_000, name);
     assert.ok(keep >= 1 && keep <= 60, name);
+  }
+});
+
+test('each source has figures, and conditions of all its types, where the board has it all', async (t) => {
+  const root = makeTree(t, ALL);
+  for (const source of SOURCES) {
+    const read = await source.read(sightOf(root));
+    assert.ok(read.figures.length > 0, source.name);
+    const types = judgeAll(source, [read, read])
+      .at(-1)
+      ?.map(({ type }) => type);
+    assert.deepEqual(types, source.types, source.name);
+  }
+});
+
+test('what is pulled out, or can not be read any more, is not said to be bad for ever', async (t) => {
+  const root = makeTree(t, ALL);
+  for (const source of SOURCES) {
+    const read = await source.read(sightOf(root));
+    for (const troubles of [[], ['a file: EIO']]) {
+      const none = { figures: [], facts: {}, troubles };
+      const looks = [read, read, ...Array.from({ length: source.keep + 3 }, () => none)];
+      const all = judgeAll(source, looks);
+      const before = all[1]?.map(({ type }) => type) ?? [];
+      const after = new Map(all.at(-1)?.map(({ type, status }) => [type, status]));
+      for (const type of before) assert.equal(after.get(type), 'Unknown', `${type} ${troubles[0]}`);
+    }
+  }
+});
+
+test('values at both ends in turn: no condition turns with each of them', async (t) => {
+  const calm = makeTree(t, { ...ALL, ...CALM });
+  const bad = makeTree(t, { ...ALL, ...BAD });
+  for (const source of SOURCES) {
+    const looks: Reading[] = [];
+    for (let index = 0; index < 40; index += 1) {
+      const isBad = index % 2 === 1;
+      const isSynchronized = () => !isBad;
+      looks.push(await source.read(sightOf(isBad ? bad : calm, { isSynchronized })));
+    }
+    const all = judgeAll(source, looks);
+    for (const type of source.types) {
+      const statuses = all.map((one) => {
+        const found = one.find((verdict) => verdict.type === type);
+        return `${found?.status} ${found?.reason}`;
+      });
+      const turns = statuses.slice(1).filter((status, index) => status !== statuses[index]);
+      assert.ok(turns.length <= 2, `${type}: ${turns.join(', ')}`);
+    }
   }
 });
 

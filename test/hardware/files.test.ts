@@ -94,5 +94,6 @@ test('what is missing is an answer, and what is empty is a trouble', async (t) =
   writeFileSync(at('a'), ' \n');
   const found = await files.text('/a');
   assert.ok(!found.ok && !found.missing && found.why.includes('empty'));
-  assert.deepEqual(await files.names('/none'), []);
+  assert.deepEqual(await files.names('/none'), { ok: false, missing: true });
+  assert.deepEqual(await files.names('/a'), { ok: false, missing: true });
 });

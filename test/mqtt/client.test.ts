@@ -7,8 +7,9 @@ import { systemClock } from '../../src/base/clock.ts';
 import { Failure } from '../../src/base/failure.ts';
 import { connectBroker, type BrokerOptions, type Message } from '../../src/mqtt/client.ts';
 import { packetGuard } from '../../src/mqtt/guard.ts';
-import { createAuthority } from '../apiserver/certificates.ts';
-import { freePort, startBroker } from './broker.ts';
+import { createAuthority } from '../../scripts/lib/certificates.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
+import { freePorts } from '../../scripts/lib/ports.ts';
 
 const clock = systemClock('boot', () => 0);
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -179,7 +180,8 @@ test('peers that are no broker', async () => {
     using old = await peer((socket) => socket.write(Buffer.from([0x20, 2, 0, 1])));
     await refused(options(old.port), 'Unimplemented', /version/);
   }
-  await refused(options(await freePort()), 'Unavailable', /nothing listens/);
+  const [free = 0] = await freePorts(1);
+  await refused(options(free), 'Unavailable', /nothing listens/);
 });
 
 test('a command of 200 MB costs no memory', async () => {

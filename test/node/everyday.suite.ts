@@ -21,6 +21,7 @@ import { mainJobCases } from './cases/main-job.ts';
 import { otherDriverCases } from './cases/other-driver.ts';
 import { probeCases } from './cases/probes.ts';
 import { storageCases } from './cases/storage.ts';
+import { usageCases } from './cases/usage.ts';
 
 /** A campaign takes its time: LIMPET_KILLS=50 and the like. */
 const CASE_TIMEOUT_MS = process.env['LIMPET_CASES'] === undefined ? 900_000 : 3_600_000;
@@ -40,7 +41,7 @@ const wanted = new RegExp(cases ?? '');
 
 /** What does not depend on the runtime's version is shown with one of them, unless it is asked for. */
 const versions: Readonly<Record<Containerd, Cases>> = {
-  '1.7': { ...everywhere, ...healthCases, ...storageCases, ...otherDriverCases },
+  '1.7': { ...everywhere, ...healthCases, ...storageCases, ...usageCases, ...otherDriverCases },
   '2': cases === undefined ? { ...mainJobCases, ...contentCases } : everywhere,
 };
 

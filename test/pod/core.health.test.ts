@@ -218,6 +218,31 @@ test('postStart fails: the container is stopped, with its preStop hook, and star
   ]);
 });
 
+const FULL = { reason: 'NodeStorageFull', message: 'the disk is full' } as const;
+
+test('a disk that fills while a preStop hook runs does not hold up the signal after it', () => {
+  const containers = [container('a', { lifecycle: { preStop: HOOK }, livenessProbe: PROBE })];
+  const spec = { terminationGracePeriodSeconds: 10 };
+  const rig = rigOf(containers, spec, { a: { preStopMs: 4000, ignoresTerm: true } });
+  rig.probed('a', 'liveness', 'failure');
+  rig.after(1);
+  rig.post({ type: 'Held', hold: FULL });
+  assert.deepEqual(rig.after(600), ['4 StopContainer a#0 6s', '10 SIGKILL a#0 by StopContainer']);
+  rig.post({ type: 'Held', hold: undefined });
+  rig.after(1);
+  assert.deepEqual(rig.starts, ['a#0', 'a#1']);
+});
+
+test('what could not be started again is not stopped by a probe while the disk is full', () => {
+  const rig = rigOf([container('a', { lifecycle: { preStop: HOOK }, livenessProbe: PROBE })]);
+  rig.post({ type: 'Held', hold: FULL });
+  rig.after(1);
+  rig.probed('a', 'liveness', 'failure');
+  assert.deepEqual(rig.after(600), []);
+  rig.post({ type: 'Held', hold: undefined });
+  assert.equal(rig.after(1)[0], '601 RunPreStop a#0');
+});
+
 test('postStart cut off by a crash of the agent is run again', () => {
   const containers = [container('a', { lifecycle: { postStart: HOOK } })];
   const rig = rigOf(containers, {}, { a: { postStartMs: 5000 } });

@@ -12,8 +12,9 @@ import { systemClock } from '../../src/base/clock.ts';
 import { connectBroker } from '../../src/mqtt/client.ts';
 import { decode } from '../../src/relay/codec.ts';
 import { topicOf } from '../../src/relay/topic.ts';
-import { createAuthority } from '../apiserver/certificates.ts';
-import { freePort, startBroker } from '../mqtt/broker.ts';
+import { createAuthority } from '../../scripts/lib/certificates.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
+import { freePorts } from '../../scripts/lib/ports.ts';
 import { createNode, NAME, pod, until } from './world.ts';
 
 type Node = ReturnType<typeof createNode>;
@@ -216,7 +217,7 @@ test(
       rmSync(root, { recursive: true, force: true });
     });
     mkdirSync(join(root, 'store'));
-    let port = await freePort();
+    let [port = 0] = await freePorts(1);
     const node = createNode(() => ({ port }), { directory: join(root, 'store') });
     await says(node, /nothing listens/);
     const ballast = join(root, 'ballast');

@@ -4,13 +4,14 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LIMITS } from '../../src/base/limits.ts';
-import { freePort } from '../mqtt/broker.ts';
+import { freePorts } from '../../scripts/lib/ports.ts';
 
 const FLAGS = ['--max-semi-space-size=1', '--no-opt', '--no-maglev', '--expose-gc'];
 
 test('the memory is flat, however long nobody hears', async (t) => {
   const program = join(import.meta.dirname, 'outage.ts');
-  const said = execFileSync(process.execPath, [...FLAGS, program, String(await freePort())]);
+  const [port] = await freePorts(1);
+  const said = execFileSync(process.execPath, [...FLAGS, program, String(port)]);
   const { dirty, waiting, dropped } = JSON.parse(said.toString()) as {
     readonly dirty: readonly number[];
     readonly waiting: number;

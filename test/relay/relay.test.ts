@@ -7,7 +7,8 @@ import { decode } from '../../src/relay/codec.ts';
 import { fold, isBehind, NOTHING, type Message } from '../../src/relay/fold.ts';
 import type { Evt } from '../../src/relay/message.ts';
 import { fleetFilter, parseTopic, topicOf } from '../../src/relay/topic.ts';
-import { startBroker } from '../mqtt/broker.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
+import { connectAsync } from 'mqtt';
 import { createNode, NAME, pod, until } from './world.ts';
 import mqttClient from 'mqtt/lib/client';
 import { connect as connectTcp } from 'node:net';
@@ -78,6 +79,31 @@ test('three days without a broker: events once and in order, statuses fold, and 
   await node.end();
 });
 
+test('what happened before the connection is marked, and what happens during it is not', async () => {
+  await using broker = await startBroker();
+  const node = createNode(() => broker);
+  await until('connected', () => node.relay.report().connected);
+  await broker.stop();
+  await until('cut off', () => !node.relay.report().connected);
+  const tell = (message: string) => {
+    const object = { kind: 'Node', name: 'pi1' } as const;
+    node.relay.event({ type: 'Normal', reason: 'Test', message, object }, node.clock.now());
+  };
+  tell('offline');
+  const { wallMs } = node.clock.now();
+  await broker.start();
+  const watcher = await reader(broker.port);
+  node.clock.skip(3000);
+  await until('connected again', () => node.relay.report().connected);
+  tell('online');
+  await until('both', () => watcher.heard.events.length === 2);
+  const told = watcher.heard.events.map(({ message, t, h }) => [message, t, h]);
+  assert.deepEqual(told[0], ['offline', Math.floor(wallMs / 1000), 1]);
+  assert.deepEqual([told[1]?.[0], told[1]?.[2]], ['online', undefined]);
+  await watcher.end();
+  await node.end();
+});
+
 test('late subscriber, gap, lost retained messages, wrong commands', async () => {
   await using broker = await startBroker();
   const node = createNode(() => broker);
@@ -116,4 +142,45 @@ test('late subscriber, gap, lost retained messages, wrong commands', async () =>
   await node.end();
   await until('leaving', () => anew.heard.view.state?.s === 'leaving');
   for (const one of [anew]) await one.end();
+});
+
+test('a message that was missed, and retained ones that were lost: one question brings the truth', async () => {
+  await using broker = await startBroker();
+  const node = createNode(() => broker);
+  await until('connected', () => node.relay.report().connected);
+  const restart = async (n: number) => {
+    node.pods.set(n, pod(n, 1));
+    node.relay.changed();
+    await sleep(100);
+    node.clock.skip(10_000);
+  };
+  const askOnce = async (one: Awaited<ReturnType<typeof reader>>) => {
+    await until('behind', () => isBehind(one.heard.view));
+    await one.ask('{"id":"1","do":"rebirth"}');
+    await sleep(100);
+    node.clock.skip(60_000);
+    await until('the truth', () => !isBehind(one.heard.view));
+    assert.deepEqual([...one.heard.view.base!.pods.values()], [...node.pods.values()]);
+  };
+  const gap = await reader(broker.port);
+  await until('the snapshot', () => gap.heard.view.base !== undefined);
+  const before = gap.heard.view;
+  await restart(3);
+  await until('the delta', () => gap.heard.view !== before);
+  // As if it had not come.
+  gap.heard.view = before;
+  await restart(4);
+  await askOnce(gap);
+  await gap.end();
+  const client = await connectAsync(`mqtt://127.0.0.1:${broker.port}`);
+  for (const kind of ['state', 'snap', 'delta'] as const) {
+    await client.publishAsync(topicOf(NAME, kind), '', { qos: 1, retain: true });
+  }
+  await client.endAsync();
+  const late = await reader(broker.port);
+  await sleep(200);
+  assert.deepEqual(late.heard.kinds, []);
+  await askOnce(late);
+  await late.end();
+  await node.end();
 });

@@ -14,7 +14,7 @@ import { encode } from '../../src/relay/codec.ts';
 import { discovery, haOf } from '../../src/relay/home-assistant.ts';
 import { DELIVERY, type MessageKind, type Messages, type Snap } from '../../src/relay/message.ts';
 import { topicOf } from '../../src/relay/topic.ts';
-import { startBroker } from '../mqtt/broker.ts';
+import { startBroker } from '../../scripts/lib/broker.ts';
 
 const PACKAGES = ['paho-mqtt==2.2.0', 'jsonschema==4.26.0'];
 const T = 1_795_640_000;

@@ -11,7 +11,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createAuthority } from '../apiserver/certificates.ts';
+import { createAuthority } from '../../scripts/lib/certificates.ts';
 import { createNode, pod, until } from './world.ts';
 
 export type WireTask = {

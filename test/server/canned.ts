@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createLog } from '../../src/base/log.ts';
 import type { EventRecord } from '../../src/kube/event.ts';
 import type { ContainerStatus, Pod } from '../../src/kube/pod.ts';
+import type { UsageReport } from '../../src/node/usage.ts';
 import {
   ApiError,
   SOCKET_NAME,
@@ -81,7 +82,7 @@ export function aNode(pod: readonly PodReport[], over: Partial<NodeReport> = {})
     cgroupDriver: 'systemd',
     store: { path: '/var/lib/limpet', state: 'ok' },
     pods: { desired: pod.length, running: pod.length, pending: 0, succeeded: 0, failed: 0 },
-    board: { facts: {}, conditions: [], figures: [] },
+    board: { facts: {}, conditions: [], figures: [], troubles: [] },
     findings: [],
     manifestErrors: [],
     pod,
@@ -93,6 +94,7 @@ export type Canned = {
   pods: PodReport[];
   node: Partial<NodeReport>;
   events: EventRecord[];
+  usage: UsageReport[];
   /** What was asked, in order. */
   readonly asked: string[];
   readonly manifests: string[];
@@ -110,6 +112,14 @@ export function cannedApi(canned: Canned): LocalApi {
         ({ object }) => filter.name === undefined || object.name === filter.name,
       );
       return { kind: 'EventList', items };
+    },
+    usage: async (depth, maxAgeMs) => {
+      canned.asked.push(`usage ${depth} ${maxAgeMs}`);
+      const [report] = canned.usage;
+      if (report === undefined) throw new Error('there is no usage');
+      // The last one is told again and again.
+      if (canned.usage.length > 1) canned.usage.shift();
+      return report;
     },
     apply: async (manifest) => {
       const error = canned.applyError;
@@ -153,6 +163,7 @@ export async function serveCanned(over: Partial<Canned> = {}): Promise<Served> {
     pods: [],
     node: {},
     events: [],
+    usage: [],
     asked: [],
     manifests: [],
     applyError: undefined,

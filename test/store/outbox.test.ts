@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -84,6 +84,27 @@ test('what matters most goes first, in order; statuses fold; events count', (t) 
   assert.deepEqual(outbox.take(9), []);
   outbox.release();
   assert.equal(outbox.take(1)[0]?.key, 'warning 1');
+});
+
+test('no number stands for two statuses, also when the power went before the first was gone', (t) => {
+  const directory = place(t);
+  const copy = place(t);
+  const { clock } = stoppedClock();
+  const status = (body: string) => ({ class: 'status', key: 'pod a', t: 1, body }) as const;
+  const told = new Map<number, string>();
+  using outbox = openOutbox(directory, { clock, log });
+  outbox.add(status('first'));
+  for (const { q, body } of outbox.take(5)) told.set(q, body);
+  outbox.release();
+  outbox.flush();
+  cpSync(directory, copy, { recursive: true });
+  outbox.add(status('second'));
+  for (const { q, body } of outbox.take(5)) {
+    assert.ok(!told.has(q), 'its number was told with another body');
+    told.set(q, body);
+  }
+  using afterCut = openOutbox(copy, { clock, log });
+  for (const { q, body } of afterCut.take(5)) assert.equal(told.get(q), body);
 });
 
 test('it holds its limits, drops what matters least, and counts it', (t) => {

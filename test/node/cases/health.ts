@@ -60,7 +60,7 @@ async function makeFileSystem(board: Board, path: string): Promise<void> {
   }
 }
 
-/** The kernel itself turns a file system read-only when it finds an error in it. */
+/** By hand; and by the kernel itself, when it finds an error in a file system. */
 async function readOnlyFileSystem(board: Board): Promise<void> {
   await makeFileSystem(board, '/var/health.img');
   await board.sh(
@@ -71,6 +71,13 @@ async function readOnlyFileSystem(board: Board): Promise<void> {
     const isSeen = ({ board: { figures } }: Awaited<ReturnType<Board['status']>>) =>
       figures.some(({ of, value }) => of === `/mnt/health (${device})` && value === 1);
     await until('the mount is seen', () => board.status(), isSeen, { timeoutMs: TURN_MS });
+    await board.sh('mount -o remount,ro /mnt/health');
+    assert.match(
+      (await untilCondition(board, 'StorageReadOnly', 'True')).message,
+      /^\/mnt\/health /,
+    );
+    await board.sh('mount -o remount,rw /mnt/health');
+    await isTold(board, await untilCondition(board, 'StorageReadOnly', 'False'));
     const name = device.replace('/dev/', '');
     await board.sh(`echo broken > /sys/fs/ext4/${name}/trigger_fs_error`);
     const lost = await untilCondition(board, 'StorageReadOnly', 'True');
@@ -127,6 +134,30 @@ async function littleMemory(board: Board): Promise<void> {
   await isTold(board, await untilCondition(board, 'MemoryLow', 'False'));
 }
 
+/** Whoever has opened a watchdog and goes away without a word has hung, as far as it knows. */
+async function watchdogReset(board: Board): Promise<void> {
+  await board.sh('modprobe i6300esb');
+  board.note(await board.sh('cd /sys/class/watchdog/watchdog0 && grep . identity bootstatus'));
+  await board.node.restart(() => board.sh('sync; echo > /dev/watchdog0'));
+  // Debian loads no watchdog by itself; the agent looks once, when it starts.
+  await board.sh('modprobe i6300esb && systemctl restart limpet', 180_000);
+  await board.reconnect();
+  const bitten = await untilCondition(board, 'WatchdogReset', 'True');
+  assert.equal(bitten.reason, 'ResetByWatchdog');
+  await isTold(board, bitten);
+  // A restart that somebody wanted is none of the watchdog; this one does not tell that it was not.
+  await board.node.restart(() => board.sh('systemctl reboot'));
+  await board.sh('modprobe i6300esb && systemctl restart limpet', 180_000);
+  await board.reconnect();
+  const { board: seen } = await until(
+    'the watchdog is seen',
+    () => board.status(),
+    (report) => report.board.facts['watchdog'] === 'i6300ESB timer',
+    { timeoutMs: TURN_MS, everyMs: 2000 },
+  );
+  assert.ok(seen.conditions.every(({ type }) => type !== 'WatchdogReset'));
+}
+
 /** An agent that starts again knows since when. */
 async function keptOverRestart(board: Board): Promise<void> {
   const before = await untilCondition(board, 'ClockUntrusted', 'True');
@@ -152,4 +183,5 @@ export const healthCases: Cases = {
   'health: the cable is out': cable,
   'health: little room on the disk': littleRoom,
   'health: little memory': littleMemory,
+  'health: the watchdog resets the board': watchdogReset,
 };

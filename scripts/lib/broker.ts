@@ -1,17 +1,20 @@
-/** A real mosquitto on a free port, with its own configuration. */
+// A real mosquitto on a free port, with its own configuration and folder.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePorts } from './ports.ts';
+import { found } from './prerequisites.ts';
 
 export type Broker = {
   readonly port: number;
   readonly directory: string;
   start(): Promise<void>;
   signal(name: NodeJS.Signals): void;
+  /** Kills it, also one that stands still. */
   stop(): Promise<void>;
 } & AsyncDisposable;
 
@@ -24,7 +27,7 @@ export async function startBroker(
   for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
   const passwords = join(directory, 'passwords');
   if ('passwords' in files) spawnSync('mosquitto_passwd', ['-U', passwords]);
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const anonymous = 'passwords' in files ? 'false' : 'true';
   const config = [
     `listener ${port} 127.0.0.1`,
@@ -39,8 +42,8 @@ export async function startBroker(
     port,
     directory,
     start: async () => {
-      const program = ['/usr/sbin/mosquitto', '-c', join(directory, 'mosquitto.conf')] as const;
-      child = spawn(program[0], program.slice(1), { stdio: 'ignore' });
+      const program = (await found('mosquitto')) ?? 'mosquitto';
+      child = spawn(program, ['-c', join(directory, 'mosquitto.conf')], { stdio: 'ignore' });
       await untilOpen(port);
     },
     signal: (name) => void child?.kill(name),
@@ -57,15 +60,6 @@ export async function startBroker(
   };
   await broker.start();
   return broker;
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function untilOpen(port: number): Promise<void> {
