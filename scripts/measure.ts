@@ -49,7 +49,7 @@ MACHINE: [--arch amd64|arm64] [--pages 4k|16k] [--containerd 1.7|2]
 Bounds of idle: private dirty memory is at most 24 MB with 10 pods, at most 2 MB more with 30, and
 at most 3 MB more with a relay than without; nothing is written to the disk at rest. Bounds of
 usage: within 2 %; no fork, no write to the disk; reads grow with the number of pods and no faster.
-Bounds of relay: a crash is at most 400 bytes, a day at rest 0.5 MB. MB is 10^6.
+Bounds of relay: one crash is at most 400 bytes, a day at rest 0.5 MB. MB is 10^6.
 `;
 
 const LIMPET = { unit: 'limpet', executable: '/usr/bin/limpet' };
@@ -216,13 +216,6 @@ const usage: Measure = async (node, counts, minutes) => {
   );
   const [first = 0] = counts;
   await havePods(node, first);
-  // It is taken by a child, once after each boot.
-  await until(
-    'the inventory is taken',
-    async () => (await askAgent<NodeReport>(node, '/v1/status'))?.board.inventory !== undefined,
-    (isTaken) => isTaken,
-    { timeoutMs: PODS_TIMEOUT_MS, everyMs: 10_000 },
-  );
   say(`${first} pods run; somebody looks for ${minutes} minutes`);
   await sleep(SETTLE_MS);
   const steady = await steadyUsage(node, 'containers', minutes * 60);
@@ -309,7 +302,7 @@ function boundsOf(rests: readonly Rest[]): readonly Bound[] {
   return bounds;
 }
 
-async function relay(minutes: number): Promise<number> {
+async function relayBytes(minutes: number): Promise<number> {
   const task: WireTask = { crashes: 20, keepAliveSeconds: 300, idleSeconds: minutes * 60 };
   const program = [process.execPath, join(ROOT, 'test/relay/wire.ts'), JSON.stringify(task)];
   const { stdout } = await run('unshare', ['--net', '--', ...program]);
@@ -351,7 +344,7 @@ async function main(): Promise<number> {
     return values.help === true ? 0 : 2;
   }
   const minutes = Number(values.minutes ?? (what === 'relay' ? '30' : '5'));
-  if (what === 'relay') return await relay(minutes);
+  if (what === 'relay') return await relayBytes(minutes);
   const { arch, pages, containerd } = machineOf(values);
   const pods = (values.pods ?? (isUsage ? '10,50,110' : '10,30')).split(',').map(Number);
   if (![minutes, ...pods].every((number) => number > 0)) throw new Error('numbers are above 0');

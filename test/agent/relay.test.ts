@@ -42,8 +42,8 @@ function createAgentRelay(t: TestContext, more: Partial<LimpetConfig['relay']>) 
       { nodeName: 'pi1', rootDirectory: root, version: '1.2.3', relay: { ...relay, ...more } },
       {
         ...{ clock, log, store, trimHeap: () => undefined, workers: () => [] },
-        ...{ conditions: () => [hot], figures: () => [], hostIPs: () => ['10.0.0.7'] },
-        usage: () => assert.fail('metrics are off'),
+        ...{ conditions: () => [hot], hostIPs: () => ['10.0.0.7'], figures: () => [] },
+        usage: () => Promise.reject(new Error('metricsInterval is 0')),
       },
       stack,
     )!;

@@ -25,9 +25,10 @@ async function say<K extends MessageKind>(
   kind: K,
   message: Messages[K],
   encoding: Encoding = 'cbor',
+  name = PI1,
 ): Promise<void> {
   const bytes = Buffer.from(encode(kind, message, encoding));
-  await client.publishAsync(topicOf(PI1, kind), bytes, DELIVERY[kind]);
+  await client.publishAsync(topicOf(name, kind), bytes, DELIVERY[kind]);
 }
 
 const podState = {
@@ -98,6 +99,39 @@ test('a fleet as it is, as it changes, and a will; Ctrl-C ends it with 0', async
     const [code] = (await once(child, 'exit')) as [number];
     assert.equal(code, 0);
   }
+  await client.endAsync();
+});
+
+test('on a terminal the table is drawn anew in its place', async (t) => {
+  await using broker = await startBroker();
+  const client = await connectAsync(urlOf(broker), { protocolVersion: 5 });
+  const pi2 = { fleet: 'home', node: 'pi2' };
+  for (const name of [PI1, pi2]) {
+    await say(client, 'state', { s: 'online', sid: 's1', t: T }, 'cbor', name);
+    await say(client, 'snap', snapOf(1, 10), 'cbor', name);
+  }
+  const program = [process.execPath, MAIN, 'watch', '--broker', urlOf(broker)];
+  const terminal = join(import.meta.dirname, 'terminal.py');
+  const child = spawn('python3', [terminal, ...program], { stdio: 'pipe' });
+  t.after(() => child.kill());
+  let [shown, pid] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (shown += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (pid += chunk));
+  /** What is on the screen: all that was written since it was last cleared. */
+  const lines = () => (shown.split('\u001b[H\u001b[2J').at(-1) ?? '').split('\r\n');
+  const until = async (...rows: readonly RegExp[]) => {
+    const is = () => rows.every((row) => lines().filter((line) => row.test(line)).length === 1);
+    for (let tries = 0; tries < 300 && !is(); tries++) await sleep(50);
+    assert.ok(is(), lines().join('\n'));
+  };
+  await until(/pi1 .*online/, /pi2 .*online/);
+  await say(client, 'state', { s: 'offline', sid: 's1', t: T }, 'cbor', pi2);
+  await until(/pi1 .*online/, /pi2 .*offline/);
+  assert.equal(lines().filter((line) => line.trim() !== '').length, 3, lines().join('\n'));
+  assert.match(lines()[0] ?? '', /^NODE /);
+  process.kill(Number(pid), 'SIGINT');
+  const [code] = (await once(child, 'exit')) as [number];
+  assert.equal(code, 0);
   await client.endAsync();
 });
 

@@ -10,7 +10,7 @@ const FLAGS = ['--max-semi-space-size=1', '--no-opt', '--no-maglev', '--expose-g
 
 test('the memory is flat, however long nobody hears', async (t) => {
   const program = join(import.meta.dirname, 'outage.ts');
-  const [port = 0] = await freePorts(1);
+  const [port] = await freePorts(1);
   const said = execFileSync(process.execPath, [...FLAGS, program, String(port)]);
   const { dirty, waiting, dropped } = JSON.parse(said.toString()) as {
     readonly dirty: readonly number[];
