@@ -82,7 +82,9 @@ export async function followApiPods(
         desired.endApiPod(uid);
         statuses.forget(uid);
       },
-      synced: () => {
+      synced: (listed) => {
+        // A restored cluster has lost what it was told since, and may show a version that is known.
+        for (const object of listed) put(object);
         forgotten.settle(desired.apiPods().map(({ uid }) => uid));
         options.onSynced();
       },

@@ -230,6 +230,24 @@ test('a mirror pod is deleted in its own cluster, whatever another one says', as
   assert.equal(script.server.objects.size, 0);
 });
 
+test('what was told unheard and lost with a restored cluster is told again', async () => {
+  const script = createScript();
+  script.start();
+  const web = script.server.create('web', spec())!;
+  await script.run(20_000);
+  const backup = script.server.snapshot();
+  // Until the watch is opened again nobody hears what is told.
+  script.network.break();
+  for (const process of [...script.world.alive]) script.world.end(process, 1, 'exit');
+  await script.run(600);
+  assert.notEqual(script.statusOf(web).containerStatuses?.[0]?.restartCount, 0);
+  script.server.restore(backup);
+  script.server.compact();
+  script.network.break();
+  await script.run(200_000);
+  assert.equal(script.statusOf(web).containerStatuses?.[0]?.restartCount, 1);
+});
+
 test('a pod that its restored cluster has forgotten is not told of at each change', async () => {
   const script = createScript();
   script.start();
