@@ -85,6 +85,7 @@ export async function followApiPods(
       synced: (listed) => {
         // A restored cluster has lost what it was told since, and may show a version that is known.
         for (const object of listed) put(object);
+        mirrors.listed();
         forgotten.settle(desired.apiPods().map(({ uid }) => uid));
         options.onSynced();
       },

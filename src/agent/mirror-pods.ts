@@ -103,6 +103,11 @@ export class MirrorPods {
     return false;
   }
 
+  /** All that there is has been told of: one that was made and deleted unheard is not among it. */
+  listed(): void {
+    this.#poke.poke();
+  }
+
   /** These had a turn: they may be new, or on their way out. */
   changed(workers: readonly Worker[]): void {
     if (workers.every(({ want }) => want.source === 'api')) return;
