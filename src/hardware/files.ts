@@ -4,12 +4,13 @@
  * that all file access of the process shares. So a source with a hanging read is not read again
  * until that ends, and while `MAX_HANGING` of them hang nothing is read at all.
  */
+import { closeSync, constants, fstatSync, open, read } from 'node:fs';
 import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
-import { readCapped } from '../linux/files.ts';
 import type { Space } from '../node/space.ts';
 
 /** `missing` is an answer: this board has no such thing. */
@@ -29,6 +30,8 @@ export type Files = {
 const MISSING: Missing = { ok: false, missing: true };
 /** A device that was pulled out (ENODEV, ENXIO) or tells nothing is as missing as one that never was. */
 const GONE = ['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'ENODATA', 'EOPNOTSUPP', 'ENOTSUP'];
+const PAGE_BYTES = 4096;
+const MOST_AT_ONCE = 64 * 1024;
 const READ_MS = 2000;
 const MAX_HANGING = 2;
 const MAX_NAMES = 1024;
@@ -50,10 +53,14 @@ function filesOfOne(root: string, clock: Clock, hanging: Set<object>): Files {
       (value): Found<T> => ({ ok: true, value }),
       (error: unknown): Found<T> => whyNot(path, error),
     );
-    const late = clock.sleep(READ_MS, done.signal).then(
-      () => 'late' as const,
-      () => 'late' as const,
-    );
+    // In two parts: where this thread was busy for long, the answer may lie there unheard.
+    const half = () => clock.sleep(READ_MS / 2, done.signal);
+    const late = half()
+      .then(half)
+      .then(
+        () => 'late' as const,
+        () => 'late' as const,
+      );
     const first = await Promise.race([working, late]);
     done.abort();
     if (first !== 'late') return first;
@@ -62,7 +69,7 @@ function filesOfOne(root: string, clock: Clock, hanging: Set<object>): Files {
     return unusable(path, `no answer in ${READ_MS / 1000} s`);
   };
   const bytes = (path: string) =>
-    bounded(path, () => readCapped(join(root, path), LIMITS.hardwareFileBytes));
+    bounded(path, () => readPlain(join(root, path), LIMITS.hardwareFileBytes));
   return {
     bytes,
     text: async (path) => {
@@ -80,6 +87,32 @@ function filesOfOne(root: string, clock: Clock, hanging: Set<object>): Files {
         return { freeBytes, totalBytes, freeInodes: ffree, inodes: files };
       }),
   };
+}
+
+const openFile = promisify(open);
+const readPart = promisify(read);
+const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** Only what may hang goes to another thread, for each such call wakes two threads. */
+async function readPlain(path: string, maxBytes: number): Promise<Buffer> {
+  const file = await openFile(path, FLAGS);
+  try {
+    const stat = fstatSync(file);
+    if (!stat.isFile()) throw new Failure('InvalidArgument', 'it is not a plain file');
+    const parts: Buffer[] = [];
+    let length = 0;
+    for (let room = PAGE_BYTES; length <= maxBytes; room = MOST_AT_ONCE) {
+      const { bytesRead, buffer } = await readPart(file, Buffer.allocUnsafe(room), 0, room, null);
+      parts.push(buffer.subarray(0, bytesRead));
+      length += bytesRead;
+      // procfs tells no size, and ends a part before a long line.
+      const isLast = stat.size > 0 ? bytesRead < PAGE_BYTES : bytesRead === 0;
+      if (isLast && length <= maxBytes) return Buffer.concat(parts, length);
+    }
+    throw new Failure('InvalidArgument', `it has more than ${maxBytes} bytes`);
+  } finally {
+    closeSync(file);
+  }
 }
 
 function unusable(path: string, why: string): Unusable {

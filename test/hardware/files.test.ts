@@ -97,3 +97,12 @@ test('what is missing is an answer, and what is empty is a trouble', async (t) =
   assert.deepEqual(await files.names('/none'), { ok: false, missing: true });
   assert.deepEqual(await files.names('/a'), { ok: false, missing: true });
 });
+
+test('an answer that came while this thread was busy is not late', async (t) => {
+  const { root } = tree(t);
+  const files = filesBelow(root, REAL)();
+  const reading = files.text('/well');
+  // Longer than a read may take.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2100);
+  assert.deepEqual(await reading, { ok: true, value: 'well' });
+});
