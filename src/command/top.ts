@@ -11,16 +11,17 @@ import { duration, namespaceName } from './values.ts';
 
 export const command = defineCommand({
   name: 'top',
-  usage: '[--containers] [--sort cpu|memory] [--once] [--output json]',
+  usage: '[--containers|--volumes] [--sort cpu|memory] [--once] [--output json]',
   summary: 'What the node, its pods and their containers use.',
   details: `
 On a terminal it goes on until it is interrupted; elsewhere it prints once. The agent reads only
 while somebody looks. Figures of a second are those since the look before, the first of half a second.
 
 CPU is in thousandths of a core (m). MEMORY is the working set: what the kernel can't give back at once.
-A pod in the node's own network has no figures of it.`,
+A pod in the node's own network has no figures of it. Volumes are counted at most once a minute.`,
   options: {
     containers: { type: 'boolean', help: 'the containers of each pod too' },
+    volumes: { type: 'boolean', help: 'how full the volumes of pods are, instead' },
     sort: { type: 'string', value: 'FIGURE', default: 'cpu', help: 'cpu (default) or memory' },
     namespace: NAMESPACE_OPTION,
     interval: { type: 'string', value: 'TIME', default: '2s', help: 'between looks (2s)' },
@@ -32,11 +33,15 @@ A pod in the node's own network has no figures of it.`,
   examples: [
     ['sudo limpet top', 'live, the busiest pod first'],
     ['sudo limpet top --containers --sort memory', 'which container takes the memory?'],
+    ['sudo limpet top --volumes --once', 'which pod fills the card?'],
     ['sudo limpet top --once -o json', 'all figures, once, for machines'],
     ['sudo limpet top --watch --interval 10s -o json', 'a line every ten seconds'],
   ],
   async run({ options, words }, io) {
     if (words.length > 0) throw usageError(`top takes no ${words[0]}: it shows all pods`);
+    if (options.containers && options.volumes) {
+      throw usageError('--containers and --volumes exclude one another');
+    }
     if (options.once && options.watch) throw usageError('--once and --watch exclude one another');
     const isJson = outputFormat(options.output, ['json']) === 'json';
     const sort = SORTS.find((one) => one === options.sort);
@@ -53,7 +58,7 @@ A pod in the node's own network has no figures of it.`,
     const goesOn = options.watch || (isScreen && !options.once);
     await show(
       {
-        depth: options.containers || isJson ? 'containers' : 'pods',
+        depth: depthOf(options.volumes, options.containers || isJson),
         ...{ socket: options.socket, sort, namespace, everyMs, isJson, goesOn },
         clears: isScreen && goesOn,
       },
@@ -62,6 +67,11 @@ A pod in the node's own network has no figures of it.`,
     return EXIT.ok;
   },
 });
+
+function depthOf(volumes: boolean, containers: boolean): UsageDepth {
+  if (volumes) return 'volumes';
+  return containers ? 'containers' : 'pods';
+}
 
 const MIN_EVERY_MS = 500;
 const MAX_EVERY_MS = 3_600_000;

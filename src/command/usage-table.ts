@@ -18,6 +18,7 @@ const NONE = '-';
 /** The report with its rates, for people. */
 export function describeUsage(report: UsageReport, sort: Sort): string {
   const { node, pods = [] } = report;
+  if (report.depth === 'volumes') return describeVolumes(pods);
   const withContainers = report.depth === 'containers';
   const head = [
     ...['NAMESPACE', 'POD', ...(withContainers ? ['CONTAINER'] : [])],
@@ -31,6 +32,21 @@ export function describeUsage(report: UsageReport, sort: Sort): string {
   });
   const lines = fields(nodeRows(node));
   return rows.length === 0 ? `${lines}\nNo pods run.\n` : `${lines}\n${table(head, rows)}`;
+}
+
+/** The fullest first. */
+function describeVolumes(pods: readonly PodUsage[]): string {
+  const rows = pods
+    .flatMap(({ podRef, volumes = [] }) => volumes.map((volume) => ({ podRef, volume })))
+    .toSorted((a, b) => b.volume.usedBytes - a.volume.usedBytes)
+    .map(({ podRef, volume }) => [
+      ...[podRef.namespace, podRef.name, printable(volume.name)],
+      `${volume.isPartial === true ? '>' : ''}${bytes(volume.usedBytes)}`,
+      bytes(volume.availableBytes),
+      String(volume.inodesUsed ?? NONE),
+    ]);
+  const head = ['NAMESPACE', 'POD', 'VOLUME', 'USED', 'AVAILABLE', 'FILES'];
+  return rows.length === 0 ? 'No pod has a volume of its own.\n' : table(head, rows);
 }
 
 function sorted<T extends Usage>(all: readonly T[], sort: Sort): readonly T[] {

@@ -6,8 +6,8 @@
  * two reports, each reader's own, so that none has to know of the others.
  */
 
-/** How far down a report goes: the node alone, its pods too, or their containers as well. */
-export const USAGE_DEPTHS = ['node', 'pods', 'containers'] as const;
+/** How far down a report goes: the node alone, its pods too, their containers, their volumes. */
+export const USAGE_DEPTHS = ['node', 'pods', 'containers', 'volumes'] as const;
 export type UsageDepth = (typeof USAGE_DEPTHS)[number];
 
 /** How much of the time tasks waited, in percent over so many seconds. */
@@ -86,6 +86,14 @@ export type FsUsage = {
   readonly inodesUsed?: number;
 };
 
+/** What has no file system of its own has no room of its own either. */
+export type VolumeUsage = Partial<FsUsage> & {
+  readonly name: string;
+  readonly usedBytes: number;
+  /** There are more files than were counted. */
+  readonly isPartial?: boolean;
+};
+
 export type ContainerUsage = Usage & {
   readonly name: string;
   /** A container that starts again is another one to the runtime and to the kernel. */
@@ -100,6 +108,8 @@ export type PodUsage = Usage & {
   readonly network?: NetworkUsage;
   /** Only where it was asked for. */
   readonly containers?: readonly ContainerUsage[];
+  /** Only where it was asked for; up to a minute old. Those of the host are not among them. */
+  readonly volumes?: readonly VolumeUsage[];
 };
 
 /** The node and what has a cgroup of its own on it. */

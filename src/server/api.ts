@@ -5,7 +5,7 @@
  *   GET    /v1/status                         NodeReport
  *   GET    /v1/pods                           PodList
  *   GET    /v1/events[?namespace=&name=]      EventList
- *   GET    /v1/usage[?depth=node|pods|containers&maxAgeMs=N]    UsageReport, without rates
+ *   GET    /v1/usage[?depth=node|pods|containers|volumes&maxAgeMs=N]    UsageReport, without rates
  *   POST   /v1/pods                           a manifest (YAML or JSON) -> ApplyReport
  *   DELETE /v1/pods/{namespace}/{name}[?gracePeriodSeconds=N]   DeleteReport
  *   errors                                    ErrorReport with a 4xx or 5xx status

@@ -10,12 +10,19 @@ import type { Clock } from '../base/clock.ts';
 import { cgroupPath, containerCgroupNames, podCgroupName, qosCgroupName } from '../kube/cgroup.ts';
 import type { CgroupDriver } from '../kube/cri.ts';
 import type { QOSClass } from '../kube/pod.ts';
-import type { ContainerUsage, PodUsage, UsageDepth, UsageReport } from '../node/usage.ts';
+import type {
+  ContainerUsage,
+  PodUsage,
+  UsageDepth,
+  UsageReport,
+  VolumeUsage,
+} from '../node/usage.ts';
 import { USAGE_DEPTHS } from '../node/usage.ts';
 import { cgroupFiles, cgroupUsage, type CgroupFile } from './cgroup.ts';
 import { kernelFiles, type ReadKernelFile } from './kernel-file.ts';
 import { networkUsage } from './network.ts';
 import { nodeUsage } from './node.ts';
+import { volumeUsage } from './volumes.ts';
 
 /** A pod as the agent knows it. */
 export type KnownPod = {
@@ -41,12 +48,15 @@ export type ReadUsage = (depth: UsageDepth, maxAgeMs: number) => Promise<UsageRe
 
 /** However many ask: less than that apart figures mean little, and reading has its price. */
 export const LEAST_AGE_MS = 250;
+/** Files are counted no more often. */
+const VOLUMES_AGE_MS = 60_000;
 /** After so many pods others have their turn. */
 const AT_ONCE = 8;
 
 export function createUsage(options: UsageOptions): ReadUsage {
   const { clock } = options;
   const read = kernelFiles();
+  const withVolumes = countVolumes(options);
   let last:
     { readonly report: Promise<UsageReport>; depth: UsageDepth; monoMs: number } | undefined;
   return async (depth, maxAgeMs) => {
@@ -57,7 +67,31 @@ export function createUsage(options: UsageOptions): ReadUsage {
       isAsDeep(last.depth, depth);
     if (last === undefined || !isEnough)
       last = { report: readAll(options, read, depth), depth, monoMs };
-    return await last.report;
+    const report = await last.report;
+    return depth === 'volumes' ? await withVolumes(report) : report;
+  };
+}
+
+/** Adds the volumes of each pod, one pod after the other. */
+function countVolumes({ clock, directory }: UsageOptions) {
+  type Counted = { readonly monoMs: number; readonly volumes: Promise<readonly VolumeUsage[]> };
+  let counted = new Map<string, Counted>();
+  return async (report: UsageReport): Promise<UsageReport> => {
+    const { monoMs } = clock.now();
+    const next = new Map<string, Counted>();
+    const pods: PodUsage[] = [];
+    for (const pod of report.pods ?? []) {
+      const { uid } = pod.podRef;
+      const before = counted.get(uid);
+      const isNew = before !== undefined && monoMs - before.monoMs < VOLUMES_AGE_MS;
+      const one = isNew
+        ? before
+        : { monoMs, volumes: volumeUsage(join(directory, 'pods', uid, 'volumes')) };
+      next.set(uid, one);
+      pods.push({ ...pod, volumes: await one.volumes });
+    }
+    counted = next;
+    return { ...report, pods };
   };
 }
 
@@ -120,7 +154,7 @@ function podUsage(
   const sandbox = pod.hostNetwork || sandboxId === undefined ? undefined : cgroupOf(sandboxId);
   const network = sandbox === undefined ? undefined : networkUsage(read, sandbox, clock);
   const containers = pod.containers.flatMap(({ name, id }): readonly ContainerUsage[] => {
-    const cgroup = depth === 'containers' ? cgroupOf(id) : undefined;
+    const cgroup = isAsDeep(depth, 'containers') ? cgroupOf(id) : undefined;
     const found = cgroup === undefined ? undefined : cgroupUsage(read, cgroup, files, clock);
     return found === undefined ? [] : [{ name, id, ...found }];
   });
@@ -129,6 +163,6 @@ function podUsage(
     ...(sandboxId !== undefined && { sandboxId }),
     ...usage,
     ...(network !== undefined && { network }),
-    ...(depth === 'containers' && { containers }),
+    ...(isAsDeep(depth, 'containers') && { containers }),
   };
 }

@@ -74,11 +74,31 @@ test('json has the counters and what was used a second', async () => {
   assert.equal(report.pods[0].containers?.[0]?.memory?.workingSetBytes, 64 * MIB);
 });
 
+test('volumes, the fullest first', async () => {
+  const report = reportAt(10);
+  const [web, dns] = report.pods as [PodUsage, PodUsage];
+  const volumes = [{ name: 'config', usedBytes: 4096, availableBytes: MIB, inodesUsed: 3 }];
+  const data = [{ name: 'data', usedBytes: 700 * MIB, inodesUsed: 20_000, isPartial: true }];
+  const pods = [
+    { ...web, volumes },
+    { ...dns, volumes: data },
+  ];
+  await using served = await serveCanned({ usage: [{ ...report, depth: 'volumes', pods }] });
+  const { out } = await limpet(['top', '--volumes', '--socket', served.socket]);
+  assert.match(out, /^NAMESPACE +POD +VOLUME +USED +AVAILABLE +FILES\n/);
+  assert.match(
+    out,
+    /^kube-system +dns +data +>700Mi +- +20000\ndefault +web +config +4\.0Ki +1\.0Mi +3$/m,
+  );
+  assert.equal(served.canned.asked[0], 'usage volumes 0');
+});
+
 test('what is wrong is said', async () => {
   for (const [args, said] of [
     [['--sort', 'disk'], /--sort is one of cpu, memory/],
     [['--interval', '1ms'], /--interval is from 500ms to 1h/],
     [['--once', '--watch'], /exclude one another/],
+    [['--containers', '--volumes'], /exclude one another/],
     [['web'], /top takes no web/],
   ] as const) {
     const { code, err } = await limpet(['top', ...args]);

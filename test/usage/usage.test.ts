@@ -144,6 +144,27 @@ test('one reading serves all who come at about the same time, and who wants less
   assert.equal(asked, 2, 'the newest is of the node alone');
 });
 
+test('volumes are read for who asks for them, once a minute', async (t) => {
+  const root = scratch(t);
+  for (const path of ['kubepods', 'kubepods/burstable/podu-1']) write(root, below(path, FILES));
+  const usage = createUsage({
+    ...{ clock, directory: root, cgroupRoot: root, driver: () => 'cgroupfs' },
+    pods: () => [pod],
+  });
+  assert.equal((await usage('containers', 0)).pods?.[0]?.volumes, undefined);
+  await sleep(LEAST_AGE_MS + 20);
+  write(root, { 'pods/u-1/volumes/kubernetes.io~empty-dir/data/file': 'text' });
+  const [first] = (await usage('volumes', 0)).pods!;
+  assert.deepEqual(
+    first?.volumes?.map(({ name, inodesUsed }) => [name, inodesUsed]),
+    [['data', 2]],
+  );
+  assert.equal(first?.containers?.length, 0);
+  write(root, { 'pods/u-1/volumes/kubernetes.io~empty-dir/data/another': 'text' });
+  const [second] = (await usage('volumes', 0)).pods!;
+  assert.equal(second?.volumes, first?.volumes);
+});
+
 test('files longer than a page, and none', (t) => {
   const root = scratch(t);
   const long = 'some line that is repeated again and again\n'.repeat(5000);
