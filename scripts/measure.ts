@@ -303,7 +303,7 @@ function boundsOf(rests: readonly Rest[]): readonly Bound[] {
 }
 
 async function relayBytes(minutes: number): Promise<number> {
-  const task: WireTask = { crashes: 20, keepAliveSeconds: 300, idleSeconds: minutes * 60 };
+  const task: WireTask = { crashes: 20, keepAliveSeconds: 90, idleSeconds: minutes * 60 };
   const program = [process.execPath, join(ROOT, 'test/relay/wire.ts'), JSON.stringify(task)];
   const { stdout } = await run('unshare', ['--net', '--', ...program]);
   const bytes = JSON.parse(stdout) as WireBytes;

@@ -43,14 +43,29 @@ export function relayProblems(settings: RelaySettings): readonly string[] {
     problems.push('relay.passwordFile takes a relay.usernameFile');
   }
   const seconds = settings.keepAlive / 1000;
-  if (!Number.isInteger(seconds) || seconds < 10 || seconds > MAX_KEEP_ALIVE_SECONDS) {
-    problems.push(`relay.keepAlive must be whole seconds from 10s to ${MAX_KEEP_ALIVE_SECONDS}s`);
+  const isWhole = Number.isInteger(seconds) && seconds >= 10 && seconds <= MAX_KEEP_ALIVE_SECONDS;
+  if (seconds !== 0 && !isWhole) {
+    problems.push(
+      `relay.keepAlive must be whole seconds from 10s to ${MAX_KEEP_ALIVE_SECONDS}s, ` +
+        'or 0 for what suits the link',
+    );
   }
   const metrics = settings.metricsInterval;
   if (metrics !== 0 && (metrics < MIN_METRICS_MS || metrics > MAX_METRICS_MS)) {
     problems.push('relay.metricsInterval must be from 5s to 24h, or 0 for no metrics');
   }
   return problems;
+}
+
+/** A day at rest is below half a megabyte, and a lost link is known after some two minutes. */
+const KEEP_ALIVE_SECONDS = 90;
+/** Less than after what mobile networks forget a connection, and each one costs. */
+const MOBILE_KEEP_ALIVE_SECONDS = 300;
+
+/** Of a connection that is made now. */
+export function keepAliveSeconds({ keepAlive }: RelaySettings, isMobile: () => boolean): number {
+  if (keepAlive > 0) return keepAlive / 1000;
+  return isMobile() ? MOBILE_KEEP_ALIVE_SECONDS : KEEP_ALIVE_SECONDS;
 }
 
 const MIN_METRICS_MS = 5_000;

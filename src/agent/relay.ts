@@ -4,6 +4,7 @@ import { Failure } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
+import { leadsOverMobile } from '../linux/machine.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
 import type { BoardCondition, Figure } from '../node/board.ts';
 import { connectBroker } from '../mqtt/client.ts';
@@ -17,7 +18,7 @@ import type { ReadUsage } from '../usage/usage.ts';
 import type { Foundation } from './core.ts';
 import type { AgentOptions } from './options.ts';
 import { createMetrics } from './relay-metrics.ts';
-import { brokerAddress, readCredentials } from './relay-settings.ts';
+import { brokerAddress, keepAliveSeconds, readCredentials } from './relay-settings.ts';
 import { bringUpToDate } from './report.ts';
 import type { Worker } from './turns.ts';
 
@@ -81,7 +82,7 @@ export function createRelay(
           ...{ ...address, ...session, clock, version: settings.version },
           clientId: `limpet-${settings.fleet}-${nodeName}`,
           credentials: await readCredentials(settings),
-          keepAliveSeconds: settings.keepAlive / 1000,
+          keepAliveSeconds: keepAliveSeconds(settings, leadsOverMobile),
           deadlineMs: DEADLINE_MS,
           sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
         },

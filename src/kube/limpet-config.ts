@@ -45,8 +45,8 @@ export const LIMPET_FIELDS = {
       help: 'Of MQTT. auto: 5, and 3.1.1 where the broker does not know it.',
     }),
     format: choice(['cbor', 'json'], 'cbor', carried, { help: 'How messages are written.' }),
-    keepAlive: duration(300_000, carried, {
-      help: 'How often the link is tried when nothing is said. 60s notices a lost link sooner.',
+    keepAlive: duration(0, carried, {
+      help: 'How often the link is tried when nothing is said. 0: 90s, over a mobile network 5m.',
     }),
     metricsInterval: duration(0, carried, {
       help: 'How often the use of the node is looked at, to be told when it is news. 0: never.',

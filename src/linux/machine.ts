@@ -127,6 +127,19 @@ export function defaultInterface(route: string): string | undefined {
   return routes.toSorted((a, b) => a.metric - b.metric)[0]?.name;
 }
 
+/**
+ * Whether what leads out of here is a mobile network, by its interface: a modem's (`wwan`), or one
+ * whose name says so. A telephone on a cable is a network card like any other.
+ */
+export function leadsOverMobile(root = ''): boolean {
+  const name = defaultInterface(text(`${root}/proc/net/route`));
+  if (name === undefined || name.includes('/')) return false;
+  return (
+    /^(wwan|ppp|rmnet)/.test(name) ||
+    /^DEVTYPE=wwan$/m.test(text(`${root}/sys/class/net/${name}/uevent`))
+  );
+}
+
 /** Without spaces around it; empty when it can't be read. */
 function text(path: string): string {
   try {

@@ -6,7 +6,12 @@ import { test } from 'node:test';
 import { Failure } from '../../src/base/failure.ts';
 import { configObject, fillDefaults, type Settings } from '../../src/kube/config-settings.ts';
 import { LIMPET_FIELDS, type LimpetConfig } from '../../src/kube/limpet-config.ts';
-import { brokerAddress, readCredentials, relayProblems } from '../../src/agent/relay-settings.ts';
+import {
+  brokerAddress,
+  keepAliveSeconds,
+  readCredentials,
+  relayProblems,
+} from '../../src/agent/relay-settings.ts';
 
 function settings(more: Partial<LimpetConfig['relay']>): LimpetConfig['relay'] {
   const all: Settings = new Map();
@@ -44,6 +49,21 @@ test('each wrong setting is a problem of its own; no broker, no problem', () => 
     assert.equal(problems.length, 1);
     assert.match(problems[0]!, message);
   }
+});
+
+test('the link is tried as often as suits it, or as is wished', () => {
+  assert.equal(
+    keepAliveSeconds(settings({}), () => false),
+    90,
+  );
+  assert.equal(
+    keepAliveSeconds(settings({}), () => true),
+    300,
+  );
+  assert.equal(
+    keepAliveSeconds(settings({ keepAlive: 60_000 }), () => true),
+    60,
+  );
 });
 
 test('credentials are read anew each time; a file that is not there is said', async (t) => {

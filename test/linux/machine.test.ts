@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import {
   defaultInterface,
   fileSystemBytes,
+  leadsOverMobile,
   machineFacts,
   nodeAddresses,
   osImageOf,
@@ -32,6 +35,23 @@ test('the text of files', () => {
   const local = 'eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n';
   assert.equal(defaultInterface(head + local + route('wlan0', 600) + route('eth0', 100)), 'eth0');
   assert.equal(defaultInterface(head + local), undefined);
+});
+
+test('a mobile network is known by the interface that leads out', (t) => {
+  const root = mkdtempSync(join(os.tmpdir(), 'limpet-mobile-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  assert.equal(leadsOverMobile(root), false);
+  mkdirSync(join(root, 'proc/net'), { recursive: true });
+  const leadsBy = (name: string) => {
+    const line = `${name}\t00000000\t0102000A\t0003\t0\t0\t100\t00000000\t0\n`;
+    writeFileSync(join(root, 'proc/net/route'), `Iface\n${line}`);
+    return leadsOverMobile(root);
+  };
+  for (const name of ['eth0', 'wlan0', '../wwan0']) assert.equal(leadsBy(name), false, name);
+  for (const name of ['wwan0', 'ppp0']) assert.equal(leadsBy(name), true, name);
+  mkdirSync(join(root, 'sys/class/net/modem'), { recursive: true });
+  writeFileSync(join(root, 'sys/class/net/modem/uevent'), 'DEVTYPE=wwan\nINTERFACE=modem\n');
+  assert.equal(leadsBy('modem'), true);
 });
 
 test('a wanted address must be on an interface', () => {
