@@ -4,13 +4,12 @@
  * that all file access of the process shares. So a source with a hanging read is not read again
  * until that ends, and while `MAX_HANGING` of them hang nothing is read at all.
  */
-import { closeSync, constants, fstatSync, open, read } from 'node:fs';
 import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
+import { readCapped } from '../linux/files.ts';
 import type { Space } from '../node/space.ts';
 
 /** `missing` is an answer: this board has no such thing. */
@@ -30,8 +29,6 @@ export type Files = {
 const MISSING: Missing = { ok: false, missing: true };
 /** A device that was pulled out (ENODEV, ENXIO) or tells nothing is as missing as one that never was. */
 const GONE = ['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'ENODATA', 'EOPNOTSUPP', 'ENOTSUP'];
-const PAGE_BYTES = 4096;
-const MOST_AT_ONCE = 64 * 1024;
 const READ_MS = 2000;
 const MAX_HANGING = 2;
 const MAX_NAMES = 1024;
@@ -69,7 +66,7 @@ function filesOfOne(root: string, clock: Clock, hanging: Set<object>): Files {
     return unusable(path, `no answer in ${READ_MS / 1000} s`);
   };
   const bytes = (path: string) =>
-    bounded(path, () => readPlain(join(root, path), LIMITS.hardwareFileBytes));
+    bounded(path, () => readCapped(join(root, path), LIMITS.hardwareFileBytes));
   return {
     bytes,
     text: async (path) => {
@@ -89,32 +86,6 @@ function filesOfOne(root: string, clock: Clock, hanging: Set<object>): Files {
   };
 }
 
-const openFile = promisify(open);
-const readPart = promisify(read);
-const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-
-/** Only what may hang goes to another thread, for each such call wakes two threads. */
-async function readPlain(path: string, maxBytes: number): Promise<Buffer> {
-  const file = await openFile(path, FLAGS);
-  try {
-    const stat = fstatSync(file);
-    if (!stat.isFile()) throw new Failure('InvalidArgument', 'it is not a plain file');
-    const parts: Buffer[] = [];
-    let length = 0;
-    for (let room = PAGE_BYTES; length <= maxBytes; room = MOST_AT_ONCE) {
-      const { bytesRead, buffer } = await readPart(file, Buffer.allocUnsafe(room), 0, room, null);
-      parts.push(buffer.subarray(0, bytesRead));
-      length += bytesRead;
-      // procfs tells no size, and ends a part before a long line.
-      const isLast = stat.size > 0 ? bytesRead < PAGE_BYTES : bytesRead === 0;
-      if (isLast && length <= maxBytes) return Buffer.concat(parts, length);
-    }
-    throw new Failure('InvalidArgument', `it has more than ${maxBytes} bytes`);
-  } finally {
-    closeSync(file);
-  }
-}
-
 function unusable(path: string, why: string): Unusable {
   return { ok: false, missing: false, why: `can't read ${path}: ${why}` };
 }
@@ -123,5 +94,9 @@ function whyNot(path: string, error: unknown): Missing | Unusable {
   const cause = error instanceof Failure ? error.cause : error;
   const errno = errnoOf(cause);
   if (GONE.includes(errno ?? '')) return MISSING;
+  // It says what and why.
+  if (error instanceof Failure && errno === undefined) {
+    return { ok: false, missing: false, why: error.message };
+  }
   return unusable(path, errno ?? (error instanceof Error ? error.message : String(error)));
 }

@@ -1,7 +1,8 @@
 /** Files that survive a power cut, and files that somebody else may have prepared as a trap. */
-import { constants } from 'node:fs';
-import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, open as openCallback, read } from 'node:fs';
+import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 
 import { Failure, errnoOf, type FailureCode } from '../base/failure.ts';
 
@@ -96,31 +97,38 @@ export async function writeIfChanged(
 export async function readCapped(path: string, maxBytes: number): Promise<Buffer> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   try {
-    const file = await open(path, flags);
+    // Only what may hang goes to another thread, for each such call wakes two threads.
+    const file = await openFile(path, flags);
     try {
       return await readOpened(file, path, maxBytes);
     } finally {
-      await file.close();
+      closeSync(file);
     }
   } catch (error) {
     throw fileFailure('read', path, error);
   }
 }
 
-async function readOpened(file: FileHandle, path: string, maxBytes: number): Promise<Buffer> {
-  const stat = await file.stat();
+const openFile = promisify(openCallback);
+const readPart = promisify(read);
+const PAGE_BYTES = 4096;
+const MOST_AT_ONCE = 64 * 1024;
+
+async function readOpened(file: number, path: string, maxBytes: number): Promise<Buffer> {
+  const stat = fstatSync(file);
   if (!stat.isFile()) {
     throw new Failure('InvalidArgument', `can't read ${path}: it is not a plain file`);
   }
-  // The size may be wrong (procfs says 0) or change, so one byte more than allowed is asked for.
-  const chunks: Buffer[] = [];
+  // The size may be wrong (procfs says 0) or change, so more than allowed is asked for.
+  const parts: Buffer[] = [];
   let length = 0;
-  while (length <= maxBytes) {
-    const room = Math.min(maxBytes + 1 - length, 64 * 1024);
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(room), 0, room, null);
-    if (bytesRead === 0) return Buffer.concat(chunks, length);
-    chunks.push(buffer.subarray(0, bytesRead));
+  for (let room = PAGE_BYTES; length <= maxBytes; room = MOST_AT_ONCE) {
+    const { bytesRead, buffer } = await readPart(file, Buffer.allocUnsafe(room), 0, room, null);
+    parts.push(buffer.subarray(0, bytesRead));
     length += bytesRead;
+    // procfs tells no size, and ends a part before a long line.
+    const isLast = stat.size > 0 ? bytesRead < PAGE_BYTES : bytesRead === 0;
+    if (isLast && length <= maxBytes) return Buffer.concat(parts, length);
   }
   throw new Failure(
     'InvalidArgument',
