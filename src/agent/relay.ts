@@ -7,7 +7,6 @@ import type { PodStatus } from '../kube/pod.ts';
 import { leadsOverMobile } from '../linux/machine.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
 import type { BoardCondition, Figure } from '../node/board.ts';
-import { connectBroker } from '../mqtt/client.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
 import { summaryOf } from '../pod/status.ts';
 import type { Condition, NodeFacts, PodState } from '../relay/message.ts';
@@ -76,8 +75,10 @@ export function createRelay(
   const relay: Relay = new Relay({
     ...{ name, encoding: settings.format, homeAssistant: settings.homeAssistant },
     ...{ outbox, clock, log, random: systemRandom() },
-    connect: async (session, signal) =>
-      await connectBroker(
+    connect: async (session, signal) => {
+      // Where no broker is configured the package stays out of memory.
+      const { connectBroker } = await import('../mqtt/client.ts');
+      return await connectBroker(
         {
           ...{ ...address, ...session, clock, version: settings.version },
           clientId: `limpet-${settings.fleet}-${nodeName}`,
@@ -87,7 +88,8 @@ export function createRelay(
           sessionExpirySeconds: SESSION_EXPIRY_SECONDS,
         },
         signal,
-      ),
+      );
+    },
     facts: () => {
       const [hostIP] = hostIPs();
       const met = metrics?.now();

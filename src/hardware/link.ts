@@ -19,7 +19,7 @@ import {
 
 const DOWN = 'LinkDown';
 const POOR = 'LinkPoor';
-const EVERY_MS = 20_000;
+const EVERY_MS = 30_000;
 const WINDOW_MS = 10 * 60_000;
 const KEEP = WINDOW_MS / EVERY_MS;
 const STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant', 'up'];
@@ -43,13 +43,11 @@ export const link: HardwareSource = {
   types: [DOWN, POOR],
   async read({ files }) {
     const draft = draftReading(files);
-    const own: string[] = [];
-    for (const name of await draft.names('/sys/class/net')) {
-      // What is made of software (bridges, veth) has no device behind it.
-      if ((await draft.names(`/sys/class/net/${name}/device`)).length === 0) continue;
-      own.push(name);
-      await readInterface(draft, files, name);
-    }
+    // Bridges, and a veth for each pod: made of software, with no device behind them.
+    const virtual = await draft.names('/sys/devices/virtual/net');
+    const all = await draft.names('/sys/class/net');
+    const own = all.filter((name) => !virtual.includes(name));
+    for (const name of own) await readInterface(draft, files, name);
     if (own.length > 0) await readWireless(draft, own);
     return draft.done();
   },

@@ -21,7 +21,7 @@ const STOOD = 'Stalled';
 
 export const memory: HardwareSource = {
   name: 'memory',
-  everyMs: 30_000,
+  everyMs: 60_000,
   keep: 3,
   types: [TYPE],
   async read({ files }) {

@@ -26,7 +26,7 @@ const MOUNTS = '/proc/self/mountinfo';
 
 export const readOnly: HardwareSource = {
   name: 'read-only',
-  everyMs: 30_000,
+  everyMs: 60_000,
   // A few, since a look that fails between two that don't may not hide what turned meanwhile.
   keep: 6,
   types: [TYPE],

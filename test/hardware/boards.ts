@@ -42,12 +42,12 @@ const card = (disk: string, type: string, name: string, sectors: number): Tree =
 });
 
 const wired = (name: string, speed: string): Tree => ({
-  [`sys/class/net/${name}/device/uevent`]: '',
   [`sys/class/net/${name}/operstate`]: 'up\n',
   [`sys/class/net/${name}/flags`]: '0x1003\n',
   [`sys/class/net/${name}/carrier_changes`]: '2\n',
   [`sys/class/net/${name}/speed`]: speed,
   'sys/class/net/cni0/operstate': 'up\n',
+  'sys/devices/virtual/net/cni0/operstate': 'up\n',
 });
 
 const clocks = (currentKhz: number, maximumKhz: number): Tree => ({
@@ -137,7 +137,6 @@ export const PI_ZERO_2_W: Tree = {
   ...clocks(600_000, 1_000_000),
   ...firmware('soc:firmware', '0'),
   ...voltage(1, 0),
-  'sys/class/net/wlan0/device/uevent': '',
   'sys/class/net/wlan0/operstate': 'up\n',
   'sys/class/net/wlan0/flags': '0x1003\n',
   'sys/class/net/wlan0/carrier_changes': '2\n',
