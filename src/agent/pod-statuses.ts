@@ -187,8 +187,8 @@ export class PodStatuses {
         // Not this one any more, if it is our cluster that says so.
         await session.confirm();
         if (entry.isOver) this.#gone(entry, this.#options.onDeleted);
-        // The watch of the pods tells the rest.
-        else {
+        // The watch of the pods tells the rest; it may have told of another object meanwhile.
+        else if (this.#entries.get(entry.worker.uid) === entry) {
           this.forget(entry.worker.uid);
           this.#absent.add(entry.worker.uid);
         }

@@ -43,6 +43,23 @@ test('a mirror pod that somebody deletes goes, and comes again', async () => {
   assert.equal(script.statusOf(second).phase, 'Running');
 });
 
+test('a late answer about a mirror pod that is gone does not silence the next one', async () => {
+  const script = createScript();
+  script.start();
+  const pod = aPod({ containers: [aContainer({ name: 'a' })] }, { name: 'edge', uid: 'static' });
+  script.node().desired.setManifests([pod]);
+  await script.run(10_000);
+  const patches = () => script.requests.filter((one) => one.startsWith('PATCH ')).length;
+  const before = patches();
+  script.fate.of = 'slow';
+  script.world.end([...script.world.alive][0]!, 1, 'exit');
+  while (patches() === before) await script.run(1);
+  script.fate.of = 'well';
+  script.server.remove(script.server.objects.get('default/edge')!, 0);
+  await script.run(60_000);
+  assert.equal(script.statusOf(script.server.objects.get('default/edge')!).phase, 'Running');
+});
+
 test('a mirror pod that goes while credentials are exchanged comes again', async () => {
   const script = createScript();
   script.start();
