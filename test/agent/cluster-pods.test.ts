@@ -284,6 +284,29 @@ test('a pod that its restored cluster has forgotten is not told of at each chang
   assert.ok(told.length <= 1, `${told.length} times`);
 });
 
+test('all is right at once when word comes that the API server answers again', async () => {
+  for (let longerMs = 0; longerMs < 100_000; longerMs += 9000) {
+    const script = createScript();
+    script.start();
+    const job = script.server.create('job', spec('1', { restartPolicy: 'Never' }))!;
+    await script.run(10_000);
+    script.fate.of = 'reset';
+    script.network.break();
+    script.world.end([...script.world.alive][0]!, 0, 'exit');
+    const containers = [aContainer({ name: 'a' })];
+    script.node().desired.setManifests([aPod({ containers }, { name: 'edge', uid: 'static' })]);
+    await script.run(200_000 + longerMs);
+    script.fate.of = 'well';
+    const web = script.server.create('web', spec())!;
+    script.node().answersAgain();
+    await script.run(8000);
+    assert.equal(script.statusOf(job).phase, 'Succeeded', `${longerMs}`);
+    assert.equal(script.statusOf(web).phase, 'Running', `${longerMs}`);
+    const mirror = script.server.objects.get('default/edge');
+    assert.equal(mirror && script.statusOf(mirror).phase, 'Running', `${longerMs}`);
+  }
+});
+
 for (const fate of ['500', '403', 'reset', 'portal'] as const) {
   test(`all is right a minute after an outage, whenever that ends: ${fate}`, async () => {
     for (let longerMs = 0; longerMs < 600_000; longerMs += 25_000) {
