@@ -38,6 +38,7 @@ export async function followApiPods(
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, random, log, nodeName, desired, statuses, mirrors } = options;
+  const { client, verify, recovery } = session;
   /** What was taken of each pod: a change of its status alone asks for nothing. */
   const taken = new Map<string, string>();
   const forgotten = createForgotten(options.store);
@@ -68,7 +69,7 @@ export async function followApiPods(
   });
   await watchObjects<ApiPod>(
     {
-      ...{ client: session.client, clock, random, signal, verify: session.verify },
+      ...{ client, clock, random, signal, verify, recovery },
       resource: PODS,
       fieldSelector: `spec.nodeName=${nodeName}`,
       resume: { resourceVersion: undefined, known: [...known, ...mirrors.known()] },

@@ -38,7 +38,7 @@ export async function clusterWork(
   // What happened while nobody could be told is told of pods that are still wanted.
   const afterList = async () => {
     await abortable(synced.promise, signal);
-    await Promise.all([statuses.run(session, signal), mirrors.run(client, nodeUid, signal)]);
+    await Promise.all([statuses.run(session, signal), mirrors.run(session, nodeUid, signal)]);
   };
   const ended = (error: unknown) => {
     if (!signal.aborted) throw error;

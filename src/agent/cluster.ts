@@ -13,6 +13,7 @@ import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf, type Fault } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { createRecovery, type Recovery } from '../base/recovery.ts';
 import type { EventRecord } from '../kube/event.ts';
 import type { Registration } from '../node/object.ts';
 import type { MachineFacts, NodeFacts, NodeSettings } from '../node/status.ts';
@@ -69,6 +70,8 @@ export type ClusterParts = {
 export type Session = {
   readonly client: ApiClient;
   readonly credentials: Credentials;
+  /** The API server answers the lease's renewal again. */
+  readonly recovery: Pick<Recovery, 'next'>;
 } & Omit<ClusterCheck, 'leased'>;
 
 export type Cluster = {
@@ -247,6 +250,7 @@ async function follow(
   };
   const isLeaseLost = createFlag();
   const wasSilent = createFlag();
+  const recovery = createRecovery();
   const leasing = async () => {
     let wasWell = true;
     await keepLease(
@@ -267,6 +271,7 @@ async function follow(
           parts.onLease(fault === undefined);
           if (fault === undefined && !wasWell) {
             wasSilent.raise();
+            recovery.tell();
             pokes.node.poke();
           }
           wasWell = fault === undefined;
@@ -300,7 +305,7 @@ async function follow(
     pokes.node,
     signal,
   );
-  const session = parts.onSession?.({ client, credentials, ...check }, signal);
+  const session = parts.onSession?.({ client, credentials, recovery, ...check }, signal);
   await Promise.all([node, session, ...renewals(context, client, reload, signal)]);
   await leased;
 }

@@ -13,10 +13,12 @@ import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { takePause } from '../base/recovery.ts';
 import type { Pod } from '../kube/pod.ts';
 import { CONFIG_HASH_ANNOTATION, CONFIG_SOURCE_ANNOTATION } from '../kube/static-uid.ts';
 import { v1Pod } from '../kube/v1-pod.ts';
 import type { Wire } from '../kube/wire.ts';
+import type { Session } from './cluster.ts';
 import { createPoke } from './poke.ts';
 import type { Worker } from './turns.ts';
 
@@ -116,14 +118,14 @@ export class MirrorPods {
 
   /** Keeps the mirror pods as they should be until the signal is aborted; after the first list. */
   async run(
-    client: ApiClient,
+    { client, recovery }: Pick<Session, 'client' | 'recovery'>,
     nodeUid: () => string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { clock, random, log } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
-      let waitMs = IDLE_MS;
+      const recovered = recovery.next();
       try {
         await this.#bringAbout(client, nodeUid(), signal);
         failures = 0;
@@ -131,12 +133,15 @@ export class MirrorPods {
         if (signal.aborted) return;
         if (!(error instanceof Failure)) throw error;
         const backoffMs = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
-        waitMs = Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMsOf(error));
+        const leastMs = askedMsOf(error);
+        const ms = Math.max(backoffMs * (0.8 + 0.4 * random.next()), leastMs);
         failures += 1;
         log.debug('cannot keep a mirror pod', { problem: error.message });
+        await takePause(clock, { ms, leastMs }, recovered, signal);
+        if (recovered.aborted) failures = 0;
+        continue;
       }
-      if (failures === 0) await this.#poke.wait(waitMs, signal);
-      else await clock.sleep(waitMs, signal).catch(() => undefined);
+      await this.#poke.wait(IDLE_MS, signal);
     }
   }
 

@@ -17,6 +17,7 @@ import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf, type FailureCode } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { takePause } from '../base/recovery.ts';
 import { podStatusPatch, saysTheSame, withKnownTimes } from '../pod/status-report.ts';
 import type { Session } from './cluster.ts';
 import { createPoke } from './poke.ts';
@@ -35,7 +36,7 @@ export type PodStatusesOptions = {
   readonly onDeleted: (uid: string) => void;
 };
 
-type Telling = Pick<Session, 'client' | 'confirm'>;
+type Telling = Pick<Session, 'client' | 'confirm' | 'recovery'>;
 
 /** Of one pod, by the uid that the node knows it by. */
 type Entry = {
@@ -123,10 +124,14 @@ export class PodStatuses {
     this.#failures = 0;
     for (const entry of this.#entries.values()) entry.notBeforeMs = 0;
     while (!signal.aborted) {
+      const recovered = session.recovery.next();
       await this.#tellAll(session, signal);
       if (signal.aborted) return;
       if (this.#failures > 0) {
-        await clock.sleep(this.#backoffMs(this.#failures), signal).catch(() => undefined);
+        // What a pod was asked to wait for is kept to all the same.
+        const ms = this.#backoffMs(this.#failures);
+        await takePause(clock, { ms, leastMs: 0 }, recovered, signal);
+        if (recovered.aborted) this.#failures = 0;
         continue;
       }
       const now = clock.now().monoMs;
@@ -187,8 +192,8 @@ export class PodStatuses {
         // Not this one any more, if it is our cluster that says so.
         await session.confirm();
         if (entry.isOver) this.#gone(entry, this.#options.onDeleted);
-        // The watch of the pods tells the rest.
-        else {
+        // The watch of the pods tells the rest; it may have told of another object meanwhile.
+        else if (this.#entries.get(entry.worker.uid) === entry) {
           this.forget(entry.worker.uid);
           this.#absent.add(entry.worker.uid);
         }

@@ -21,6 +21,7 @@ import type { Clock, Now } from '../base/clock.ts';
 import { Failure, faultOf, type FailureCode, type Fault } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
+import { takePause, type Pause, type Recovery } from '../base/recovery.ts';
 import type { ApiClient, Request } from './client.ts';
 import { ApiFailure, cutFailure, protocolFailure, statusFailure, type Asked } from './errors.ts';
 import { identify, trackKnown, type Identified, type Known } from './known.ts';
@@ -92,6 +93,8 @@ export type WatchOptions<T extends ApiObject> = {
    * told of it: is this the right cluster? A `Failure` that it throws counts as one of the connection.
    */
   readonly verify?: (listVersion: string | undefined) => Promise<void>;
+  /** Ends a backoff, but never the wait that a server has asked for. */
+  readonly recovery?: Pick<Recovery, 'next'>;
 };
 
 const OPEN_DEADLINE_MS = 30_000;
@@ -137,6 +140,7 @@ export async function watchObjects<T extends ApiObject>(
   let failures = 0;
   let why: Fault | undefined;
   while (!signal.aborted) {
+    const recovered = options.recovery?.next();
     const attempt: Attempt = { version, opened: undefined, heard: false };
     let failure: Failure | undefined;
     try {
@@ -156,11 +160,13 @@ export async function watchObjects<T extends ApiObject>(
     why = failure === undefined ? (isHealthy ? undefined : ENDED_AT_ONCE) : faultOf(failure);
     // What is no trouble is taken up at once, but not twice in a row.
     const isPlain = failure === undefined ? isHealthy : failure.code === 'Gone';
-    const delayMs = isPlain && failures === 0 ? 0 : delay(options.random, failures, failure);
+    const pause =
+      isPlain && failures === 0 ? undefined : pauseAfter(options.random, failures, failure);
     if (!isHealthy || failure !== undefined) failures += 1;
-    if (delayMs === 0 || why === undefined) continue;
-    consumer.state({ phase: 'waiting', since, why, retryAtMs: since.monoMs + delayMs });
-    await clock.sleep(delayMs, signal).catch(() => undefined);
+    if (pause === undefined || why === undefined) continue;
+    consumer.state({ phase: 'waiting', since, why, retryAtMs: since.monoMs + pause.ms });
+    await takePause(clock, pause, recovered, signal);
+    if (recovered?.aborted === true) failures = 0;
   }
 }
 
@@ -175,10 +181,12 @@ function resumable(attempt: Attempt, failure: Failure | undefined): boolean {
   return !wasMute && RESUMABLE.includes(failure.code);
 }
 
-function delay(random: Random, failures: number, failure: Failure | undefined): number {
+function pauseAfter(random: Random, failures: number, failure: Failure | undefined): Pause {
   const backoffMs = Math.min(MIN_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
   const askedMs = failure instanceof ApiFailure ? (failure.retryAfterMs ?? 0) : 0;
-  return Math.max(backoffMs * (0.8 + 0.4 * random.next()), askedMs * (1 + 0.2 * random.next()));
+  const spreadMs = backoffMs * (0.8 + 0.4 * random.next());
+  const leastMs = askedMs * (1 + 0.2 * random.next());
+  return { ms: Math.max(spreadMs, leastMs), leastMs };
 }
 
 /** Lists, tells what differs from what is known, and gives the version of the list. */

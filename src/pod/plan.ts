@@ -36,7 +36,7 @@ import {
   roleOfInit,
 } from './seen.ts';
 import type { Role } from './seen.ts';
-import { attendHooks, end, shortenStops, stop, stopContainers } from './stop.ts';
+import { attendHooks, awaitSignals, end, shortenStops, stop, stopContainers } from './stop.ts';
 
 /** The next actions of a pod, and when to ask again at the latest. */
 export function plan(want: Want, seen: Seen, now: Now): Plan {
@@ -51,6 +51,7 @@ export function plan(want: Want, seen: Seen, now: Now): Plan {
   };
   if (seen.ledger.ending === undefined && seen.ledger.terminal === undefined) planLife(draft);
   else planEnd(draft);
+  awaitSignals(draft);
   const { start, cancel, wakeAtMonoMs, done } = draft;
   return wakeAtMonoMs === Number.POSITIVE_INFINITY
     ? { start, cancel, done }

@@ -31,7 +31,6 @@ import {
   isFresh,
   newestOf,
   nextBackoff,
-  ofAttempt,
   policyOf,
   roleOf,
   stampAt,
@@ -268,14 +267,9 @@ const IN_RUNTIME: ReadonlySet<Action['type']> = new Set([
 function noteStops(seen: Seen, now: Now): Seen {
   let { ledger } = seen;
   for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
-    const isStop = action.type === 'StopContainer' || action.type === 'RunPreStop';
-    if (!isStop || now.monoMs - sinceMonoMs < SIGNAL_SENT_MS) continue;
+    if (now.monoMs - sinceMonoMs < SIGNAL_SENT_MS || !awaitsSignal(seen, action)) continue;
     const container = ledger.containers[action.name];
-    if (container === undefined || !awaitsSignal(container)) continue;
-    const isKill =
-      container.kill !== undefined &&
-      ofAttempt(seen, action.name, container.attempt)?.id === action.id;
-    if (ledger.ending === undefined && !isKill) continue;
+    if (container === undefined) continue;
     const stopping = stampAt(sinceMonoMs, now);
     ledger = withContainer(ledger, action.name, { ...container, stopping });
   }

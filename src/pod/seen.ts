@@ -2,6 +2,7 @@
 import { sinceMs } from '../base/clock.ts';
 import type { Container, RestartPolicy } from '../kube/pod.ts';
 import type {
+  Action,
   ContainerLedger,
   ContainerSeen,
   Ledger,
@@ -132,9 +133,21 @@ export const READY_STORE_MS = 60_000;
 /** A stop that has been in flight this long has reached the process. */
 export const SIGNAL_SENT_MS = 1000;
 
-/** Whether it is still to be noted that a stop of this container has sent its signal. */
-export function awaitsSignal({ stopping, outcome }: ContainerLedger): boolean {
-  return stopping === undefined && outcome === undefined;
+/** An action that begins the end of a container. */
+export type Stop = Action & { readonly type: 'StopContainer' | 'RunPreStop' };
+
+/**
+ * Whether it is still to be noted that an action has told a container of its end. Strays of a pod
+ * that goes on have nothing noted.
+ */
+export function awaitsSignal(seen: Seen, action: Action): action is Stop {
+  if (action.type !== 'StopContainer' && action.type !== 'RunPreStop') return false;
+  const container = seen.ledger.containers[action.name];
+  if (container === undefined) return false;
+  const { stopping, outcome, kill, attempt } = container;
+  if (stopping !== undefined || outcome !== undefined) return false;
+  if (seen.ledger.ending !== undefined) return true;
+  return kill !== undefined && ofAttempt(seen, action.name, attempt)?.id === action.id;
 }
 
 const FIRST_BACKOFF_MS = 10_000;

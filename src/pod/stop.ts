@@ -10,7 +10,7 @@ import { sinceMs } from '../base/clock.ts';
 import type { Draft } from './draft.ts';
 import { isBusy, propose, wakeAt } from './draft.ts';
 import { containerOf, killGraceSeconds } from './health.ts';
-import type { Action, ContainerSeen } from './model.ts';
+import type { ContainerSeen } from './model.ts';
 import {
   SIGNAL_SENT_MS,
   awaitsSignal,
@@ -31,15 +31,15 @@ export function stop(
   const { id, name } = container;
   const message = `Stopping container ${name}: ${why}`;
   const key = `container/${name}`;
-  beginStop(draft, { type: 'StopContainer', key, name, id, graceSeconds, message });
+  propose(draft, { type: 'StopContainer', key, name, id, graceSeconds, message });
 }
 
-function beginStop(draft: Draft, action: Action & { type: 'StopContainer' | 'RunPreStop' }): void {
-  const { ending, containers } = draft.seen.ledger;
-  const isBegun = propose(draft, action);
-  // By then the signal is sent, and what is left of the grace is stored.
-  if (isBegun && (ending !== undefined || containers[action.name]?.kill !== undefined)) {
-    wakeAt(draft, draft.now.monoMs + SIGNAL_SENT_MS);
+/** Asks again when a stop has surely sent its signal: then what is left of the grace is stored. */
+export function awaitSignals(draft: Draft): void {
+  const { seen, start, now } = draft;
+  const begun = start.map((action) => ({ action, sinceMonoMs: now.monoMs }));
+  for (const { action, sinceMonoMs } of [...begun, ...Object.values(seen.inFlight)]) {
+    if (awaitsSignal(seen, action)) wakeAt(draft, sinceMonoMs + SIGNAL_SENT_MS);
   }
 }
 
@@ -52,7 +52,7 @@ export function end(draft: Draft, container: ContainerSeen, message: string): vo
   const ledger = draft.seen.ledger.containers[name];
   const wasTold = ledger?.attempt === attempt && ledger.preStop === 'done';
   const why = wasTold ? {} : { message };
-  beginStop(draft, { type: 'StopContainer', key, name, id, graceSeconds, ...why });
+  propose(draft, { type: 'StopContainer', key, name, id, graceSeconds, ...why });
 }
 
 /** True when a container has a preStop hook that is to be run, or is being run. */
@@ -63,15 +63,17 @@ function runPreStop(draft: Draft, container: ContainerSeen, message: string): bo
   if (containerOf(want, name)?.lifecycle?.preStop === undefined) return false;
   const ledger = seen.ledger.containers[name];
   if (ledger?.attempt !== attempt || ledger.preStop === 'done') return false;
-  if (graceLeftMs(draft, name) <= 0) return false;
-  beginStop(draft, { type: 'RunPreStop', key: `container/${name}`, name, id, attempt, message });
+  const leftMs = graceLeftMs(draft, name);
+  if (leftMs <= 0) return false;
+  propose(draft, { type: 'RunPreStop', key: `container/${name}`, name, id, attempt, message });
+  wakeAt(draft, draft.now.monoMs + leftMs);
   return true;
 }
 
 /** Gives up hooks whose time is over, or whose container has ended or is in the way of another. */
 export function attendHooks(draft: Draft): void {
   const { seen, now } = draft;
-  for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
+  for (const { action } of Object.values(seen.inFlight)) {
     if (action.type !== 'RunPreStop' && action.type !== 'RunPostStart') continue;
     const ledger = seen.ledger.containers[action.name];
     const isOver = ledger?.attempt !== action.attempt || ledger.outcome !== undefined;
@@ -84,8 +86,6 @@ export function attendHooks(draft: Draft): void {
     const leftMs = graceLeftMs(draft, action.name);
     if (isOver || leftMs <= 0) draft.cancel.push(action.key);
     else wakeAt(draft, now.monoMs + leftMs);
-    const isSure = isOver || !awaitsSignal(ledger) || now.monoMs >= sinceMonoMs + SIGNAL_SENT_MS;
-    if (!isSure) wakeAt(draft, sinceMonoMs + SIGNAL_SENT_MS);
   }
 }
 
@@ -102,6 +102,7 @@ function wholeGraceSeconds({ want, seen }: Draft, name: string): number {
 /**
  * Milliseconds of grace that a container has left. Those that are stopped together each have the
  * pod's whole grace from their hook or first signal on; sidecars share what the others left of it.
+ * What had ended before the pod began to end took nothing of it.
  */
 function graceLeftMs(draft: Draft, name: string): number {
   const { want, seen, now } = draft;
@@ -114,8 +115,9 @@ function graceLeftMs(draft: Draft, name: string): number {
   }
   if (ending !== undefined && roleOf(want, name) === 'sidecar') {
     const endingMs = sinceMs(ending.since, now);
-    for (const { stopping } of Object.values(containers)) {
-      if (stopping === undefined) continue;
+    for (const { stopping, outcome } of Object.values(containers)) {
+      const isBefore = outcome !== undefined && sinceMs(outcome.seenAt, now) >= endingMs;
+      if (stopping === undefined || isBefore) continue;
       passedMs = Math.max(passedMs, Math.min(sinceMs(stopping, now), endingMs));
     }
   }
@@ -164,10 +166,6 @@ export function shortenStops(draft: Draft): void {
   for (const { action, sinceMonoMs } of Object.values(seen.inFlight)) {
     if (action.type !== 'StopContainer') continue;
     const allowedMs = graceSecondsOf(draft, action.name) * 1000;
-    const container = seen.ledger.containers[action.name];
-    if (container !== undefined && awaitsSignal(container)) {
-      wakeAt(draft, sinceMonoMs + SIGNAL_SENT_MS);
-    }
     const leftMs = sinceMonoMs + action.graceSeconds * 1000 - now.monoMs;
     if (leftMs > allowedMs + GRACE_SLACK_MS) draft.cancel.push(action.key);
   }

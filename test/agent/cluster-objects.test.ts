@@ -7,6 +7,7 @@ import { test, type TestContext } from 'node:test';
 import { Failure } from '../../src/base/failure.ts';
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { seededRandom } from '../../src/base/random.ts';
+import { createRecovery } from '../../src/base/recovery.ts';
 import { createClusterObjects, type ClusterObjects } from '../../src/agent/cluster-objects.ts';
 import { ApiClient } from '../../src/apiserver/client.ts';
 import type { TokenRequest } from '../../src/kube/objects.ts';
@@ -77,6 +78,7 @@ function start(t: TestContext, where: Place, clock: Clock = REAL, overrides: obj
       const session = {
         client,
         credentials,
+        recovery: createRecovery(),
         verify: () => Promise.resolve(),
         reached: () => undefined,
         confirm: () => Promise.resolve(),

@@ -43,6 +43,23 @@ test('a mirror pod that somebody deletes goes, and comes again', async () => {
   assert.equal(script.statusOf(second).phase, 'Running');
 });
 
+test('a late answer about a mirror pod that is gone does not silence the next one', async () => {
+  const script = createScript();
+  script.start();
+  const pod = aPod({ containers: [aContainer({ name: 'a' })] }, { name: 'edge', uid: 'static' });
+  script.node().desired.setManifests([pod]);
+  await script.run(10_000);
+  const patches = () => script.requests.filter((one) => one.startsWith('PATCH ')).length;
+  const before = patches();
+  script.fate.of = 'slow';
+  script.world.end([...script.world.alive][0]!, 1, 'exit');
+  while (patches() === before) await script.run(1);
+  script.fate.of = 'well';
+  script.server.remove(script.server.objects.get('default/edge')!, 0);
+  await script.run(60_000);
+  assert.equal(script.statusOf(script.server.objects.get('default/edge')!).phase, 'Running');
+});
+
 test('a mirror pod that goes while credentials are exchanged comes again', async () => {
   const script = createScript();
   script.start();
@@ -265,6 +282,29 @@ test('a pod that its restored cluster has forgotten is not told of at each chang
   }
   const told = script.requests.slice(before).filter((one) => one.startsWith('PATCH'));
   assert.ok(told.length <= 1, `${told.length} times`);
+});
+
+test('all is right at once when word comes that the API server answers again', async () => {
+  for (let longerMs = 0; longerMs < 100_000; longerMs += 9000) {
+    const script = createScript();
+    script.start();
+    const job = script.server.create('job', spec('1', { restartPolicy: 'Never' }))!;
+    await script.run(10_000);
+    script.fate.of = 'reset';
+    script.network.break();
+    script.world.end([...script.world.alive][0]!, 0, 'exit');
+    const containers = [aContainer({ name: 'a' })];
+    script.node().desired.setManifests([aPod({ containers }, { name: 'edge', uid: 'static' })]);
+    await script.run(200_000 + longerMs);
+    script.fate.of = 'well';
+    const web = script.server.create('web', spec())!;
+    script.node().answersAgain();
+    await script.run(8000);
+    assert.equal(script.statusOf(job).phase, 'Succeeded', `${longerMs}`);
+    assert.equal(script.statusOf(web).phase, 'Running', `${longerMs}`);
+    const mirror = script.server.objects.get('default/edge');
+    assert.equal(mirror && script.statusOf(mirror).phase, 'Running', `${longerMs}`);
+  }
 });
 
 for (const fate of ['500', '403', 'reset', 'portal'] as const) {

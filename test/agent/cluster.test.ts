@@ -188,7 +188,13 @@ test('a lease that comes back older than it was tells a restored cluster', async
 test('after an outage the node is ready again at once, though others wrote that it is not', async (t) => {
   await using world = await createWorld();
   const { peer, objects, put } = world;
-  const member = startMember(t, peer);
+  let recovered: AbortSignal | undefined;
+  const member = startMember(t, peer, {
+    onSession: ({ recovery }) => {
+      recovered = recovery.next();
+      return Promise.resolve();
+    },
+  });
   member.facts.runtime = READY;
   member.cluster.poke();
   type Condition = { readonly type: string; readonly status: string };
@@ -203,12 +209,14 @@ test('after an outage the node is ready again at once, though others wrote that 
     return true;
   };
   await until(() => refused > 0, 'an outage', 20_000);
+  assert.equal(recovered?.aborted, false);
   // As the node lifecycle controller does.
   const unknown = conditions().map((condition) => ({ ...condition, status: 'Unknown' }));
   const node = objects.get(NODE)!;
   put(NODE, { ...node, status: { ...(node['status'] as object), conditions: unknown } });
   world.before = () => false;
   await until(isReady, 'ready again', 20_000);
+  assert.equal(recovered.aborted, true, 'others need not wait any longer');
   await member.stop();
 });
 

@@ -16,6 +16,7 @@ import { Holds } from '../../src/agent/holds.ts';
 import { createKubeletPorts, type KubeletPortsParts } from '../../src/agent/kubelet-ports.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
+import { createRecovery } from '../../src/base/recovery.ts';
 import type { NewEvent } from '../../src/kube/event.ts';
 import { parseFlags } from '../../src/kube/parse-flags.ts';
 import type { KeyPair } from '../../src/server/self-signed.ts';
@@ -135,6 +136,7 @@ function sessionOf(peer: Peer) {
   return {
     client,
     credentials: peer.credentials(),
+    recovery: createRecovery(),
     verify: () => Promise.resolve(),
     reached: () => undefined,
     confirm: () => Promise.resolve(),

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
 import { Failure } from '../../src/base/failure.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { createRecovery } from '../../src/base/recovery.ts';
 import type { WatchState } from '../../src/apiserver/watch.ts';
 import { json, refuse, until } from './peer.ts';
 import { bookmark, event, list, openWatch, pod, startWatching } from './watching.ts';
@@ -345,6 +347,35 @@ test('Retry-After: in a header and in an event', async () => {
   assert.ok(second >= 40_000 && second <= 48_000);
   await watch.reaches('watching');
   assert.equal(watch.asked('list').length, 2);
+});
+
+test('when the server answers again it is tried at once and anew, but not before Retry-After', async () => {
+  const recovery = createRecovery();
+  const later = { kind: 'Status', code: 429, details: { retryAfterSeconds: 40 } };
+  await using watch = await startWatching({
+    options: { recovery },
+    list: ({ response }, count) =>
+      count <= 8
+        ? refuse(response, 503, 'ServiceUnavailable', 'starting')
+        : json(response, list('1', [])),
+  });
+  for (let i = 0; i < 6; i++) await watch.skipWait();
+  await watch.reaches('waiting');
+  const before = watch.asked('list').length;
+  await pause(5);
+  assert.equal(watch.asked('list').length, before);
+  recovery.tell();
+  assert.ok((await watch.skipWait()) <= 960, 'the backoff begins anew');
+  await watch.reaches('watching');
+  watch.send(event('ERROR', later));
+  await watch.reaches('waiting');
+  recovery.tell();
+  await pause(5);
+  watch.clock.advance(39_000);
+  await pause(5);
+  assert.equal(watch.asked('watch').length, 1);
+  watch.clock.advance(9000);
+  await watch.reaches('watching');
 });
 
 test('another cluster: nothing is told of its list, and its watch is not opened', async () => {

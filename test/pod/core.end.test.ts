@@ -111,6 +111,25 @@ test('the grace does not pass while no signal could be sent', () => {
   ]);
 });
 
+test('a container that was killed before the pod began to end takes nothing of the grace', () => {
+  const initContainers = [container('side', { restartPolicy: 'Always' })];
+  const spec = { initContainers, restartPolicy: 'Never' } as const;
+  const rig = new Rig(pod('p', spec), { a: DEAF, side: DEAF });
+  rig.after(1);
+  rig.zero();
+  rig.probed('a', 'liveness', 'failure');
+  rig.after(29);
+  rig.fail('StopContainer side', 'Unavailable', 3);
+  assert.deepEqual(rig.after(60).slice(0, 6), [
+    '30 SIGKILL a#0 by StopContainer',
+    '30 StopContainer side#0 30s',
+    '31 StopContainer side#0 30s',
+    '33 StopContainer side#0 30s',
+    '37 StopContainer side#0 30s',
+    '67 SIGKILL side#0 by StopContainer',
+  ]);
+});
+
 test('a stop that failed is tried again with the whole grace', () => {
   const rig = new Rig(pod('p', {}), { a: DEAF });
   rig.after(1);

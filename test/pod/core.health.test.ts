@@ -79,6 +79,19 @@ test('a kill goes on with what is left of its grace when the agent restarts', ()
   assert.ok(lines.includes('20 SIGKILL a#0 by StopContainer'), lines.join('\n'));
 });
 
+test('what a probe says in the first second of a kill does not give its grace back later', () => {
+  const containers = [container('a', { livenessProbe: PROBE, readinessProbe: PROBE })];
+  const rig = rigOf(containers, {}, { a: { ignoresTerm: true } });
+  rig.probed('a', 'liveness', 'failure');
+  rig.after(0.9);
+  rig.probed('a', 'readiness', 'success');
+  rig.after(9.1);
+  rig.zero();
+  rig.restartAgent();
+  const lines = rig.after(30);
+  assert.ok(lines.includes('0 StopContainer a#0 20s'), lines.join('\n'));
+});
+
 test('a readiness probe turns readiness on and off, and nothing is stopped', () => {
   const rig = rigOf([container('a', { readinessProbe: PROBE })]);
   assert.equal(ready(rig), 'False');

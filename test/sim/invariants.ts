@@ -464,10 +464,14 @@ export class Invariants {
     const beganMs = endBeganMs(process);
     if (beganMs === Infinity || history.troubleMs >= beganMs - 1000) return;
     if (isUnsure === true) return;
-    const startMs = Math.max(beganMs + graceMs, this.#agentMs, history.deletedMs, history.endingMs);
+    const isSidecar = roleIn(history.want, name) === 'sidecar';
+    // A sidecar that was being killed waits for those that have the grace of the pod's end.
+    const sharedMs = isSidecar ? Math.max(beganMs, history.stoppingMs ?? 0) : beganMs;
+    const { deletedMs, endingMs } = history;
+    const startMs = Math.max(sharedMs + graceMs, this.#agentMs, deletedMs, endingMs);
     const lateMs = this.#ports.nowMs() - startMs;
     // Once the grace is over, each of those before a sidecar still has its two seconds.
-    const before = roleIn(history.want, name) === 'sidecar' ? MAX_CONTAINERS : 0;
+    const before = isSidecar ? MAX_CONTAINERS : 0;
     if (lateMs <= LATE_MS + before * 2000) return;
     throw new Violation('I-11', uid, `${name} got its signal ${lateMs} ms too late`);
   }

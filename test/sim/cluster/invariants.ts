@@ -216,10 +216,12 @@ export class Invariants {
 
 /** What tells a request from another one: one for another object may be made meanwhile. */
 function same({ method, path, body }: Request): string {
-  const { metadata } = (typeof body === 'string' ? JSON.parse(body) : (body ?? {})) as {
+  const json = (typeof body === 'string' ? JSON.parse(body) : (body ?? {})) as {
     metadata?: { uid?: string; name?: string };
+    preconditions?: { uid?: string };
   };
-  return `${method} ${path} ${metadata?.uid ?? metadata?.name}`;
+  const { metadata, preconditions } = json;
+  return `${method} ${path} ${preconditions?.uid ?? metadata?.uid ?? metadata?.name}`;
 }
 
 /** Why the pod's object does not show what really is; undefined when it does. */

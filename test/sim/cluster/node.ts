@@ -3,6 +3,7 @@
  * `cluster-work.ts` connect it, on simulated time, with a simulated runtime, store and network.
  */
 import { abortable } from '../../../src/base/abortable.ts';
+import { createRecovery } from '../../../src/base/recovery.ts';
 import type { Log } from '../../../src/base/log.ts';
 import type { Random } from '../../../src/base/random.ts';
 import type { ApiClient } from '../../../src/apiserver/client.ts';
@@ -64,6 +65,8 @@ export type Node = Parts & {
   readonly life: Life;
   /** New credentials: all that talks to the cluster begins anew. */
   newSession(): void;
+  /** The lease was renewed after a time in which it could not be. */
+  answersAgain(): void;
   runtimeChanged(isUp: boolean): void;
   hint(uid: string): void;
 };
@@ -74,6 +77,7 @@ export function startNode(ports: NodePorts): Node {
   const life: Life = { isDead: false };
   const clock = time.clock(life);
   const parts = connect(ports, life, store);
+  const recovery = createRecovery();
   const { turns, desired } = parts;
   bug.parts?.(parts, store);
   turns.hold(world.isUp ? undefined : HOLD);
@@ -81,7 +85,7 @@ export function startNode(ports: NodePorts): Node {
   let session = new AbortController();
   const begin = () => {
     session = new AbortController();
-    void talk(ports, life, store, parts, session.signal).catch(ports.onError);
+    void talk({ ...ports, recovery }, life, store, parts, session.signal).catch(ports.onError);
   };
   begin();
   const later = (ms: number, run: () => void) =>
@@ -105,6 +109,7 @@ export function startNode(ports: NodePorts): Node {
       session.abort(new Error('new credentials'));
       later(1, begin);
     },
+    answersAgain: () => void later(1, () => recovery.tell()),
     runtimeChanged: (isUp) => {
       turns.hold(isUp ? undefined : HOLD);
       if (isUp) turns.postAll({ type: 'RuntimeBack', seq: parts.lookSeq() });
@@ -162,7 +167,7 @@ function connect(
 
 /** As `clusterWork`. */
 async function talk(
-  { time, random, log, client: clientOf, bug }: NodePorts,
+  { time, random, log, client: clientOf, bug, recovery }: NodePorts & Pick<Session, 'recovery'>,
   life: Life,
   used: StoreUsed,
   { desired, statuses, mirrors }: Parts,
@@ -178,7 +183,7 @@ async function talk(
     current: () => Promise.resolve({ ca: '' }),
   } as unknown as Session['credentials'];
   const check = { client, credentials, clock, log, store, nodeName: NODE_NAME, signal };
-  const sound: Session = { client, credentials, ...createClusterCheck(check) };
+  const sound: Session = { client, credentials, recovery, ...createClusterCheck(check) };
   const session = bug.session?.(sound) ?? sound;
   const synced = Promise.withResolvers<undefined>();
   const nodeUid = () => storedCluster(store)?.nodeUid;
@@ -190,7 +195,7 @@ async function talk(
   };
   const afterList = async () => {
     await abortable(synced.promise, signal);
-    await Promise.all([statuses.run(session, signal), mirrors.run(client, nodeUid, signal)]);
+    await Promise.all([statuses.run(session, signal), mirrors.run(session, nodeUid, signal)]);
   };
   await Promise.all([
     followApiPods(pods, session, signal),

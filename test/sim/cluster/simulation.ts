@@ -46,6 +46,7 @@ const SETTLE_MS = 20 * 60_000;
 const EMPTY_MS = 10 * 60_000;
 /** After this without a word from the node its pods count as not ready. */
 const NODE_GRACE_MS = 50_000;
+const LEASE_MS = 5000;
 const DECADE_MS = 10 * 365 * 86_400_000;
 
 export async function simulateCluster(options: Options): Promise<ClusterReport> {
@@ -422,6 +423,7 @@ class Simulation {
     this.#trace('the network is well');
     this.#invariants.trouble();
     this.#network.set('up', this.#server);
+    this.#time.schedule(LEASE_MS, () => this.#node?.answersAgain());
   }
 
   /** It may even have pods of our names on a node of our name. */
