@@ -82,7 +82,7 @@ test('a fleet as it is, as it changes, and a will; Ctrl-C ends it with 0', async
   await lines.until(/home\/pi1: online for \d+s, pods 1\/1, UnderVoltage, limpet 0\.1\.0\n/);
   await json.until(/"problems":\["UnderVoltage"\]/);
   const crash = { ...podState, ready: 0, restarts: 1, reason: 'CrashLoopBackOff' };
-  await say(client, 'delta', { b: 1, q: 11, t: T, pods: [crash] });
+  await say(client, 'delta', { q: 11, t: T, pods: [crash] });
   const object = { kind: 'Pod', namespace: 'default', name: 'web' };
   const event = { id: 'e', q: 12, t: T, type: 'Warning', reason: 'BackOff', object } as const;
   await say(client, 'evt', { ...event, message: 'back-off', count: 1 });
@@ -140,7 +140,7 @@ test('a board with a gap is asked for its snapshot', async () => {
   const client = await connectAsync(urlOf(broker), { protocolVersion: 5 });
   await say(client, 'state', { s: 'online', sid: 's1', t: T });
   await say(client, 'snap', snapOf(1, 10));
-  await say(client, 'delta', { b: 1, q: 15, t: T });
+  await say(client, 'delta', { q: 15, t: T });
   const { promise, resolve } = Promise.withResolvers<Buffer>();
   client.on('message', (_topic, payload) => resolve(payload));
   await client.subscribeAsync(topicOf(PI1, 'cmd'));

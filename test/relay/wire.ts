@@ -12,6 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createAuthority } from '../../scripts/lib/certificates.ts';
+import type { NewEvent } from '../../src/kube/event.ts';
+import type { PodState } from '../../src/relay/message.ts';
 import { createNode, pod, until } from './world.ts';
 
 export type WireTask = {
@@ -29,12 +31,29 @@ export type WireBytes = {
   readonly crash: number;
   /** The same with its event. */
   readonly crashAndEvent: number;
+  /** Its container has been started again: the status and three events. */
+  readonly restart: number;
   readonly idlePerDay?: number;
 };
 
 const NEAR = '10.9.0.1';
 const FAR = '10.9.0.2';
 const PORT = 8883;
+/** As long as a Deployment makes it. */
+const nameOf = (which: number) => `web-7d9c5b8f6d-x2x4${which}`;
+type SaidOfPod = Pick<NewEvent, 'type' | 'reason' | 'message'>;
+const CRASHED: Partial<PodState> = { ready: 0, reason: 'CrashLoopBackOff' };
+const BACK_OFF: SaidOfPod = {
+  type: 'Warning',
+  reason: 'BackOff',
+  message: 'Back-off restarting failed container main',
+};
+const IMAGE = '"docker.io/library/nginx:1.29"';
+const STARTED: readonly SaidOfPod[] = [
+  ['Pulled', `Container image ${IMAGE} already present on machine`] as const,
+  ['Created', 'Container created: main'] as const,
+  ['Started', 'Container started: main'] as const,
+].map(([reason, message]) => ({ type: 'Normal', reason, message }));
 /** Longer than TCP delays an acknowledgement. */
 const QUIET_MS = 300;
 const BETWEEN_DELTAS_MS = 10_000;
@@ -100,44 +119,46 @@ async function measure(task: WireTask): Promise<WireBytes> {
   const at = { host: FAR, port: PORT, tls: true, credentials: broker.credentials };
   const begin = await quiet();
   const node = createNode(() => ({ ...at, keepAliveSeconds }));
+  for (const [which, one] of node.pods) node.pods.set(which, { ...one, name: nameOf(which) });
   await until('connected', () => node.relay.report().connected);
   const connected = await quiet();
-  let restarts = 0;
-  const crash = (withEvent: boolean) => {
-    const which = restarts % 10;
-    const crashed = { ...pod(which, ++restarts), ready: 0, reason: 'CrashLoopBackOff' };
-    node.pods.set(which, crashed);
-    if (withEvent) {
-      const { uid } = crashed;
-      const name = `${crashed.name}_${crashed.namespace}(${uid})`;
-      const message = `Back-off restarting failed container main in pod ${name}`;
-      const object = { kind: 'Pod', namespace: 'default', name: crashed.name, uid } as const;
-      const event = { type: 'Warning', reason: 'BackOff', message, object } as const;
-      node.relay.event(event, node.clock.now());
+  let turns = 0;
+  const turn = (change: Partial<PodState>, events: readonly SaidOfPod[]) => {
+    const which = turns % 10;
+    const name = nameOf(which);
+    const turned = { ...pod(which, ++turns), name, ...change };
+    node.pods.set(which, turned);
+    const { uid, namespace } = turned;
+    for (const event of events) {
+      const at = event.reason === 'BackOff' ? ` in pod ${name}_${namespace}(${uid})` : '';
+      const object = { kind: 'Pod', namespace, name, uid } as const;
+      node.relay.event({ ...event, message: event.message + at, object }, node.clock.now());
     }
     node.relay.changed();
   };
-  const average = async (withEvent: boolean) => {
+  const average = async (what: () => void) => {
+    const told = async () => {
+      what();
+      await sleep(50);
+      node.clock.skip(BETWEEN_DELTAS_MS);
+      await quiet();
+    };
     // The first ones tell the topics, once for a connection.
-    for (let n = 0; n < 2; n++) await told(withEvent);
+    for (let n = 0; n < 2; n++) await told();
     const from = bytesNow();
-    for (let n = 0; n < task.crashes; n++) await told(withEvent);
+    for (let n = 0; n < task.crashes; n++) await told();
     return Math.round((bytesNow() - from) / task.crashes);
   };
-  const told = async (withEvent: boolean) => {
-    crash(withEvent);
-    await sleep(50);
-    node.clock.skip(BETWEEN_DELTAS_MS);
-    await quiet();
-  };
-  const [crashBytes, crashAndEvent] = [await average(false), await average(true)];
+  const crash = await average(() => turn(CRASHED, []));
+  const crashAndEvent = await average(() => turn(CRASHED, [BACK_OFF]));
+  const restart = await average(() => turn({}, STARTED));
   const rest = await quiet();
   await sleep(task.idleSeconds * 1000);
   const idle = bytesNow() - rest;
   await node.end();
   broker.end();
   return {
-    ...{ connection: connected - begin, crash: crashBytes, crashAndEvent },
+    ...{ connection: connected - begin, crash, crashAndEvent, restart },
     ...(task.idleSeconds > 0 && { idlePerDay: Math.round((idle * 86_400) / task.idleSeconds) }),
   };
 }
