@@ -4,6 +4,7 @@ import { Failure } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
+import type { Links } from '../linux/links.ts';
 import { leadsOverMobile } from '../linux/machine.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
 import type { BoardCondition, Figure } from '../node/board.ts';
@@ -37,6 +38,7 @@ export type RelayedFacts = {
   /** Of this machine. */
   readonly hostIPs: () => readonly string[];
   readonly usage: ReadUsage;
+  readonly links: Links;
 };
 
 const DEADLINE_MS = 30_000;
@@ -48,7 +50,17 @@ const SESSION_EXPIRY_SECONDS = 86_400;
  */
 export function createRelay(
   options: Pick<AgentOptions, 'relay' | 'nodeName' | 'rootDirectory' | 'nativeBinding' | 'version'>,
-  { clock, log, store, workers, conditions, figures, hostIPs, usage }: Foundation & RelayedFacts,
+  {
+    clock,
+    log,
+    store,
+    workers,
+    conditions,
+    figures,
+    hostIPs,
+    usage,
+    links,
+  }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
   const { relay: settings, nodeName, rootDirectory, nativeBinding } = options;
@@ -75,7 +87,7 @@ export function createRelay(
         });
   const relay: Relay = new Relay({
     ...{ name, encoding: settings.format, homeAssistant: settings.homeAssistant },
-    ...{ outbox, clock, log, random: systemRandom() },
+    ...{ outbox, clock, log, random: systemRandom(), linkGained: links.gained },
     connect: async (session, signal) =>
       await connectBroker(
         {

@@ -7,6 +7,7 @@
  * numbers that it skips. Any other delta shows
  * that something is missing: `pending`. The reader then asks for the snapshot again.
  */
+import { eventsIn } from './events.ts';
 import type {
   Condition,
   Delta,
@@ -76,21 +77,6 @@ export function fold(view: View, given: Message): View {
       if (view.met !== undefined && given.message.t < view.met.t) return view;
       return heard({ ...view, met: given.message }, given.message.t);
   }
-}
-
-/**
- * The events that a delta has, as the messages that they would have been: an event that was not
- * acknowledged so comes again as such a message, with the same `id`.
- */
-export function eventsIn({ q, t, pods = [] }: Delta): readonly Evt[] {
-  return pods.flatMap(({ events = [], namespace, name, uid }) =>
-    events.map(({ back, type, reason, message, ago = 0, count = 1 }) => {
-      const own = Math.max(0, q - back);
-      const object = { kind: 'Pod', name, namespace, uid };
-      const id = own.toString(36);
-      return { id, q: own, t: Math.max(0, t - ago), type, reason, object, message, count };
-    }),
-  );
 }
 
 /** Something is missing: only a snapshot helps. */

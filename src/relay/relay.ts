@@ -20,19 +20,17 @@ import type { BrokerConnection, BrokerOptions } from '../mqtt/client.ts';
 import type { Outbox, OutboxRow } from '../store/outbox.ts';
 import { decode, encode, type Encoding } from './codec.ts';
 import { isNews, stepped } from './deadband.ts';
+import { eventBody, readEventBody, withEvents } from './events.ts';
 import { discovery, haOf } from './home-assistant.ts';
 import {
   DELIVERY,
   MAJOR,
   MINOR,
   type Condition,
-  type Evt,
   type MessageKind,
   type Messages,
   type Met,
   type NodeFacts,
-  type PodEvent,
-  type PodNews,
   type PodState,
   type State,
 } from './message.ts';
@@ -61,6 +59,8 @@ export type RelayOptions = {
   readonly random: Random;
   readonly log: Log;
   readonly connect: Connect;
+  /** Resolves with true when this machine has got another way out; see `linux/links.ts`. */
+  readonly linkGained: (signal: AbortSignal) => Promise<boolean>;
   readonly facts: () => RelayFacts;
 };
 
@@ -78,6 +78,8 @@ export type RelayReport = {
 
 const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 5 * 60_000;
+/** All boards of a place get their link back at once. */
+const AFTER_LINK_MS = 3000;
 /** From the first change to its delta, unless there are events to be told. */
 const COALESCE_MS = 10_000;
 /** From the first event to all that have come meanwhile. */
@@ -95,9 +97,6 @@ type Told = {
   readonly pods: Map<string, PodState>;
   readonly conditions: Map<string, Condition>;
 };
-
-/** Of an event, as it waits in the outbox. */
-type EventBody = Pick<Evt, 'type' | 'reason' | 'object' | 'message'>;
 
 /** Events that go within a delta, by the uid of their pod. */
 type Carried = ReadonlyMap<string, readonly OutboxRow[]>;
@@ -135,19 +134,11 @@ export class Relay {
   }
 
   /** Takes an event up, to be told once. */
-  event({ type, reason, message, object }: NewEvent, now: Now): void {
-    const { kind, name, namespace, uid } = object;
-    // The object says that already.
-    const inPod = ` in pod ${name}_${namespace}(${uid})`;
-    const said = message.endsWith(inPod) ? message.slice(0, -inPod.length) : message;
-    const body: EventBody = {
-      ...{ type, reason },
-      message: said.slice(0, MAX_MESSAGE_CHARS),
-      object: { kind, name, ...(namespace && { namespace }), ...(uid && { uid }) },
-    };
+  event(event: NewEvent, now: Now): void {
+    const body = eventBody(event);
     const text = JSON.stringify(body);
     this.#options.outbox.add({
-      class: type === 'Warning' ? 'warning' : 'normal',
+      class: body.type === 'Warning' ? 'warning' : 'normal',
       key: `evt ${text}`,
       t: secondsOf(now),
       body: text,
@@ -172,7 +163,7 @@ export class Relay {
 
   /** Connects again and again until the signal is aborted; then says goodbye. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, log, random, outbox } = this.#options;
+    const { log, random, outbox } = this.#options;
     signal.addEventListener('abort', () => this.#poke(), { once: true });
     let failures = 0;
     while (!signal.aborted) {
@@ -188,12 +179,27 @@ export class Relay {
         failures += 1;
         const most = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** failures);
         const ms = MIN_BACKOFF_MS + random.next() * (most - MIN_BACKOFF_MS);
-        await clock.sleep(ms, signal).catch(() => undefined);
+        if (await this.#pause(ms, signal)) failures = 0;
       }
     }
     this.#ended('the agent is stopping');
     outbox.release();
     outbox.flush();
+  }
+
+  /** Ends early, and with true, when there is another way out. */
+  async #pause(ms: number, signal: AbortSignal): Promise<boolean> {
+    const { clock, random, linkGained } = this.#options;
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    const slept = clock.sleep(ms, either).then(
+      () => false,
+      () => false,
+    );
+    const isLinked = await Promise.race([slept, linkGained(either)]);
+    over.abort();
+    if (isLinked) await clock.sleep(random.next() * AFTER_LINK_MS, signal).catch(() => undefined);
+    return isLinked;
   }
 
   #ended(problem: string): void {
@@ -300,7 +306,7 @@ export class Relay {
       rows.flatMap((row) => {
         // A delta tells how long ago: not of what is late, nor of a time to come of a clock set back.
         if (row.class === 'status' || this.#isLate(row) || row.t > now) return [];
-        const { uid } = (JSON.parse(row.body) as EventBody).object;
+        const { uid } = readEventBody(row).object;
         return uid !== undefined && here.has(uid) ? [[row, uid] as const] : [];
       }),
     );
@@ -341,7 +347,7 @@ export class Relay {
       await this.#publish(connection, 'delta', { q, t, pods: [pod], h: 1 }, false);
     } else {
       const late = this.#isLate(row);
-      const event = JSON.parse(row.body) as EventBody;
+      const event = readEventBody(row);
       const id = q.toString(36);
       await this.#publish(connection, 'evt', { id, q, t, ...(late && { h: 1 }), ...event, count });
     }
@@ -370,7 +376,7 @@ export class Relay {
       ...{ q, t },
       ...(skip > 0 && { skip }),
       ...(news.length > 0 && {
-        pods: news.map((pod) => withEvents(pod, carried.get(pod.uid), q, t)),
+        pods: news.map((pod) => withEvents(pod, carried.get(pod.uid), { q, t })),
       }),
       ...(turned.length > 0 && { conditions: turned }),
       ...(gone.length > 0 && { gone }),
@@ -454,30 +460,8 @@ export class Relay {
   }
 }
 
-const MAX_MESSAGE_CHARS = 1024;
-
 function secondsOf({ wallMs }: Now): number {
   return Math.floor(wallMs / 1000);
-}
-
-/** The pod, with the events that go with it in the delta `q`. */
-function withEvents(
-  pod: PodState,
-  rows: readonly OutboxRow[] | undefined,
-  q: number,
-  t: number,
-): PodNews {
-  if (rows === undefined) return pod;
-  const events = rows.map((row): PodEvent => {
-    const { type, reason, message } = JSON.parse(row.body) as EventBody;
-    const [back, ago] = [q - row.q, Math.max(0, t - row.t)];
-    return {
-      ...{ back, type, reason, message },
-      ...(ago > 0 && { ago }),
-      ...(row.count > 1 && { count: row.count }),
-    };
-  });
-  return { ...pod, events };
 }
 
 function byUid(pods: readonly PodState[]): Map<string, PodState> {

@@ -11,6 +11,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { configObject, fillDefaults, type Settings } from '../../src/kube/config-settings.ts';
 import { LIMPET_FIELDS, type LimpetConfig } from '../../src/kube/limpet-config.ts';
+import { createLinks } from '../../src/linux/links.ts';
 import type { BoardCondition } from '../../src/node/board.ts';
 import { decode } from '../../src/relay/codec.ts';
 import type { MessageKind } from '../../src/relay/message.ts';
@@ -43,6 +44,7 @@ function createAgentRelay(t: TestContext, more: Partial<LimpetConfig['relay']>) 
       {
         ...{ clock, log, store, trimHeap: () => undefined, workers: () => [] },
         ...{ conditions: () => [hot], hostIPs: () => ['10.0.0.7'], figures: () => [] },
+        links: createLinks(undefined),
         usage: () => Promise.reject(new Error('metricsInterval is 0')),
       },
       stack,

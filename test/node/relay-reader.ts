@@ -5,7 +5,8 @@
 import mqtt from 'mqtt';
 import type { NodeBroker } from '../../scripts/lib/node-broker.ts';
 import { decode } from '../../src/relay/codec.ts';
-import { eventsIn, fold, NOTHING, type Message, type View } from '../../src/relay/fold.ts';
+import { eventsIn } from '../../src/relay/events.ts';
+import { fold, NOTHING, type Message, type View } from '../../src/relay/fold.ts';
 import type { Delta, Evt } from '../../src/relay/message.ts';
 import { fleetFilter, parseTopic } from '../../src/relay/topic.ts';
 

@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom, type Random } from '../../src/base/random.ts';
-import {
-  eventsIn,
-  fold,
-  isBehind,
-  NOTHING,
-  type Message,
-  type View,
-} from '../../src/relay/fold.ts';
+import { eventsIn } from '../../src/relay/events.ts';
+import { fold, isBehind, NOTHING, type Message, type View } from '../../src/relay/fold.ts';
 import type { Condition, Delta, PodState, Snap } from '../../src/relay/message.ts';
 
 const T = 1_795_640_000;

@@ -9,7 +9,7 @@ import { seededRandom } from '../../src/base/random.ts';
 import { connectBroker, type BrokerOptions } from '../../src/mqtt/client.ts';
 import type { Encoding } from '../../src/relay/codec.ts';
 import type { PodState } from '../../src/relay/message.ts';
-import { Relay } from '../../src/relay/relay.ts';
+import { Relay, type RelayOptions } from '../../src/relay/relay.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 
 export const NAME = { fleet: 'farm', node: 'pi1' };
@@ -82,7 +82,11 @@ export const pod = (n: number, restarts = 0): PodState => ({
 /** `broker`: where it is, asked for each connection. */
 export function createNode(
   broker: () => Partial<BrokerOptions> & Pick<BrokerOptions, 'port'>,
-  more: { readonly directory?: string; readonly encoding?: Encoding } = {},
+  more: {
+    readonly directory?: string;
+    readonly encoding?: Encoding;
+    readonly linkGained?: RelayOptions['linkGained'];
+  } = {},
 ) {
   const { directory = mkdtempSync(join(tmpdir(), 'limpet-relay-')), encoding = 'cbor' } = more;
   const clock = fastClock();
@@ -92,6 +96,7 @@ export function createNode(
   const relay = new Relay({
     ...{ name: NAME, encoding, homeAssistant: false, outbox, clock, log },
     random: seededRandom(1),
+    linkGained: more.linkGained ?? (() => new Promise(() => undefined)),
     connect: (session, signal) =>
       connectBroker(
         {
