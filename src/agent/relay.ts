@@ -10,7 +10,7 @@ import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
 import type { BoardCondition, Figure } from '../node/board.ts';
 import { connectBroker } from '../mqtt/client.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
-import { summaryOf } from '../pod/status.ts';
+import { countedContainers, summaryOf } from '../pod/status.ts';
 import type { Condition, NodeFacts, PodState } from '../relay/message.ts';
 import { Relay } from '../relay/relay.ts';
 import type { BrokerReport } from '../server/api.ts';
@@ -155,13 +155,13 @@ function conditionOf({ type, status, since, reason }: BoardCondition): Condition
 export function podState(worker: Worker, now: Now, hostIP: string | undefined): PodState {
   const status = bringUpToDate(worker, now, hostIP);
   const { uid, namespace, name } = worker.want.pod.metadata;
-  const containers = status.containerStatuses;
+  const { total, statuses } = countedContainers(worker.want.pod, status);
   const summary = summaryOf(worker.want, status);
   return {
     ...{ uid, namespace, name, phase: status.phase },
-    ready: containers.filter(({ ready }) => ready).length,
-    containers: worker.want.pod.spec.containers.length,
-    restarts: containers.reduce((sum, { restartCount }) => sum + restartCount, 0),
+    ready: statuses.filter(({ ready }) => ready).length,
+    containers: total,
+    restarts: statuses.reduce((sum, { restartCount }) => sum + restartCount, 0),
     since: sinceOf(status),
     ...(summary !== status.phase && { reason: summary.slice(0, MAX_REASON_CHARS) }),
   };

@@ -64,7 +64,7 @@ export type PodState = {
   readonly namespace: string;
   readonly name: string;
   readonly phase: (typeof PHASES)[number];
-  /** Containers that are ready, of how many. */
+  /** Containers that are ready, of how many. Sidecars count, other init containers do not. */
   readonly ready: number;
   readonly containers: number;
   readonly restarts: number;
