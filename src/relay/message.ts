@@ -142,7 +142,7 @@ export type ObjectName = {
 /** Figures, in buckets (see deadband.ts). What a node can't measure is absent. */
 export type Met = {
   readonly t: number;
-  /** Seconds for which they mean something. */
+  /** Seconds for which they mean something; they are told again when half of it is over. */
   readonly ttl: number;
   readonly cpuPercent?: number;
   readonly memoryPercent?: number;

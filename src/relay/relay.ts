@@ -227,7 +227,7 @@ export class Relay {
       this.#since = clock.now();
       this.#problem = undefined;
       this.#wantsSnap = true;
-      this.#toldHa = undefined;
+      [this.#toldHa, this.#toldMet] = [undefined, undefined];
       this.#folded.clear();
       onConnected();
       log.info('the relay is connected', { version: connection.version });

@@ -205,6 +205,37 @@ test('an acknowledgement is lost: events come again, late, with the same ids', a
   proxy.close();
 });
 
+test('figures that do not change: told again in time, and in each connection', async () => {
+  await using broker = await startBroker();
+  const node = createNode(() => broker, { figures: { cpuPercent: 12.4, load1: 1 } });
+  await until('connected', () => node.relay.report().connected);
+  const first = await reader(broker.port);
+  const heard = () => first.heard.kinds.filter((kind) => kind === 'met').length;
+  const look = async () => {
+    node.relay.changed();
+    await sleep(200);
+  };
+  node.clock.skip(1200_000);
+  await look();
+  assert.equal(heard(), 0);
+  node.clock.skip(601_000);
+  await look();
+  await until('told again', () => heard() === 1);
+  await look();
+  const { met } = first.heard.view;
+  assert.deepEqual([met?.cpuPercent, met?.load1], [12, 1]);
+  await first.end();
+  await broker.stop();
+  await until('cut off', () => !node.relay.report().connected);
+  await broker.start();
+  const second = await reader(broker.port);
+  node.clock.skip(10_000);
+  await until('connected again', () => node.relay.report().connected);
+  await until('told again', () => second.heard.view.met !== undefined);
+  await second.end();
+  await node.end();
+});
+
 test('late subscriber, gap, lost retained messages, wrong commands', async () => {
   await using broker = await startBroker();
   const node = createNode(() => broker);

@@ -8,7 +8,7 @@ import { createLog } from '../../src/base/log.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { connectBroker, type BrokerOptions } from '../../src/mqtt/client.ts';
 import type { Encoding } from '../../src/relay/codec.ts';
-import type { PodState } from '../../src/relay/message.ts';
+import type { Met, PodState } from '../../src/relay/message.ts';
 import { Relay, type RelayOptions } from '../../src/relay/relay.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 
@@ -86,6 +86,8 @@ export function createNode(
     readonly directory?: string;
     readonly encoding?: Encoding;
     readonly linkGained?: RelayOptions['linkGained'];
+    /** Its figures, if it tells of any. */
+    readonly figures?: Omit<Met, 't' | 'ttl'>;
   } = {},
 ) {
   const { directory = mkdtempSync(join(tmpdir(), 'limpet-relay-')), encoding = 'cbor' } = more;
@@ -93,6 +95,7 @@ export function createNode(
   const outbox = openOutbox(directory, { clock, log });
   const pods = new Map(Array.from({ length: 10 }, (_, n) => [n, pod(n)]));
   const stop = new AbortController();
+  const seconds = () => Math.floor(clock.now().wallMs / 1000);
   const relay = new Relay({
     ...{ name: NAME, encoding, homeAssistant: false, outbox, clock, log },
     random: seededRandom(1),
@@ -106,7 +109,10 @@ export function createNode(
         },
         signal,
       ),
-    facts: () => ({ node: { version: '1' }, pods: [...pods.values()], conditions: [] }),
+    facts: () => ({
+      ...{ node: { version: '1' }, pods: [...pods.values()], conditions: [] },
+      ...(more.figures && { met: { t: seconds(), ttl: 3600, ...more.figures } }),
+    }),
   });
   const running = relay.run(stop.signal);
   const end = async () => {
