@@ -13,6 +13,7 @@ import type { EventObject, NewEvent } from '../kube/event.ts';
 import type { Pod } from '../kube/pod.ts';
 import { fileFailure } from '../linux/files.ts';
 import { openLibc } from '../linux/libc.ts';
+import { createLinks, type Links } from '../linux/links.ts';
 import { createNotifier } from '../linux/notify.ts';
 import { bootId } from '../linux/proc.ts';
 import type { Want } from '../pod/model.ts';
@@ -96,7 +97,8 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     isSynchronized: () => libc?.clockIsSynchronized(),
     onEvent: (event) => store.recordEvent({ ...event, object: nodeObject(options) }, clock.now()),
   });
-  const agent = new Agent(options, { ...base, hardware }, onLaterThan, stack);
+  const links = createLinks(libc);
+  const agent = new Agent(options, { ...base, hardware, links }, onLaterThan, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -140,7 +142,11 @@ class Agent {
 
   constructor(
     options: AgentOptions,
-    { hardware, ...base }: Foundation & { readonly hardware: Hardware },
+    {
+      hardware,
+      links,
+      ...base
+    }: Foundation & { readonly hardware: Hardware; readonly links: Links },
     onLaterThan: (wallMs: number) => void,
     stack: AsyncDisposableStack,
   ) {
@@ -154,7 +160,7 @@ class Agent {
       options,
       {
         ...{ ...base, workers, conditions: hardware.conditions, figures: hardware.figures },
-        ...{ hostIPs: this.#core.hostIPs, usage: this.#usage },
+        ...{ hostIPs: this.#core.hostIPs, usage: this.#usage, links },
       },
       stack,
     );

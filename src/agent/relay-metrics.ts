@@ -25,11 +25,14 @@ export type Metrics = {
   run(signal: AbortSignal): Promise<void>;
 };
 
-/** A reader may miss two of them. */
-const LOOKS_OF_TTL = 3;
+/** How long figures mean something when they are not told anew: they stay within their bands. */
+const MIN_TTL_MS = 3_600_000;
+/** A reader may miss one of them. */
+const LOOKS_OF_TTL = 4;
 
 export function createMetrics(options: MetricsOptions): Metrics {
   const { clock, intervalMs, usage, figures, isHeard, onMetrics } = options;
+  const ttl = Math.ceil(Math.max(LOOKS_OF_TTL * intervalMs, MIN_TTL_MS) / 1000);
   let met: Met | undefined;
   return {
     now: () => met,
@@ -45,7 +48,6 @@ export function createMetrics(options: MetricsOptions): Metrics {
         const report = await usage('node', intervalMs / 2);
         if (before !== undefined) {
           const t = Math.floor(clock.now().wallMs / 1000);
-          const ttl = Math.ceil((LOOKS_OF_TTL * intervalMs) / 1000);
           met = { t, ttl, ...metOf(withRates(before, report), figures()) };
           onMetrics();
         }

@@ -4,11 +4,12 @@ import { Failure } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
+import type { Links } from '../linux/links.ts';
 import { leadsOverMobile } from '../linux/machine.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
 import type { BoardCondition, Figure } from '../node/board.ts';
 import { rfc3339OfMs } from '../pod/reduce.ts';
-import { summaryOf } from '../pod/status.ts';
+import { countedContainers, summaryOf } from '../pod/status.ts';
 import type { Condition, NodeFacts, PodState } from '../relay/message.ts';
 import { Relay } from '../relay/relay.ts';
 import type { BrokerReport } from '../server/api.ts';
@@ -36,6 +37,7 @@ export type RelayedFacts = {
   /** Of this machine. */
   readonly hostIPs: () => readonly string[];
   readonly usage: ReadUsage;
+  readonly links: Links;
 };
 
 const DEADLINE_MS = 30_000;
@@ -47,7 +49,17 @@ const SESSION_EXPIRY_SECONDS = 86_400;
  */
 export function createRelay(
   options: Pick<AgentOptions, 'relay' | 'nodeName' | 'rootDirectory' | 'nativeBinding' | 'version'>,
-  { clock, log, store, workers, conditions, figures, hostIPs, usage }: Foundation & RelayedFacts,
+  {
+    clock,
+    log,
+    store,
+    workers,
+    conditions,
+    figures,
+    hostIPs,
+    usage,
+    links,
+  }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
   const { relay: settings, nodeName, rootDirectory, nativeBinding } = options;
@@ -74,7 +86,7 @@ export function createRelay(
         });
   const relay: Relay = new Relay({
     ...{ name, encoding: settings.format, homeAssistant: settings.homeAssistant },
-    ...{ outbox, clock, log, random: systemRandom() },
+    ...{ outbox, clock, log, random: systemRandom(), linkGained: links.gained },
     connect: async (session, signal) => {
       // Where no broker is configured the package stays out of memory.
       const { connectBroker } = await import('../mqtt/client.ts');
@@ -145,13 +157,13 @@ function conditionOf({ type, status, since, reason }: BoardCondition): Condition
 export function podState(worker: Worker, now: Now, hostIP: string | undefined): PodState {
   const status = bringUpToDate(worker, now, hostIP);
   const { uid, namespace, name } = worker.want.pod.metadata;
-  const containers = status.containerStatuses;
+  const { total, statuses } = countedContainers(worker.want.pod, status);
   const summary = summaryOf(worker.want, status);
   return {
     ...{ uid, namespace, name, phase: status.phase },
-    ready: containers.filter(({ ready }) => ready).length,
-    containers: worker.want.pod.spec.containers.length,
-    restarts: containers.reduce((sum, { restartCount }) => sum + restartCount, 0),
+    ready: statuses.filter(({ ready }) => ready).length,
+    containers: total,
+    restarts: statuses.reduce((sum, { restartCount }) => sum + restartCount, 0),
     since: sinceOf(status),
     ...(summary !== status.phase && { reason: summary.slice(0, MAX_REASON_CHARS) }),
   };

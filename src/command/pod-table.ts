@@ -1,5 +1,5 @@
 /** The table of pods, as `kubectl get pods` shows them. */
-import type { ContainerStatus, Pod } from '../kube/pod.ts';
+import { countedContainers } from '../pod/status.ts';
 import type { PodReport } from '../server/api.ts';
 import { age, ageOf, table } from './table.ts';
 
@@ -28,28 +28,13 @@ export function podTable(items: readonly PodReport[], nowMs: number, wide: boole
   return table(wide ? [...HEAD, ...WIDE] : HEAD, rows);
 }
 
-/** Sidecars count like main containers (kubectl since 1.29); other init containers do not. */
-function countedStatuses({ pod, status }: PodReport): readonly ContainerStatus[] {
-  const sidecars = new Set(sidecarsOf(pod));
-  return [
-    ...status.initContainerStatuses.filter((container) => sidecars.has(container.name)),
-    ...status.containerStatuses,
-  ];
+function readyOf({ pod, status }: PodReport): string {
+  const { total, statuses } = countedContainers(pod, status);
+  return `${statuses.filter((container) => container.ready).length}/${total}`;
 }
 
-function sidecarsOf(pod: Pod): readonly string[] {
-  return pod.spec.initContainers
-    .filter((container) => container.restartPolicy === 'Always')
-    .map((container) => container.name);
-}
-
-function readyOf(report: PodReport): string {
-  const total = report.pod.spec.containers.length + sidecarsOf(report.pod).length;
-  return `${countedStatuses(report).filter((container) => container.ready).length}/${total}`;
-}
-
-function restartsOf(report: PodReport, nowMs: number): string {
-  const statuses = countedStatuses(report);
+function restartsOf({ pod, status }: PodReport, nowMs: number): string {
+  const { statuses } = countedContainers(pod, status);
   const restarts = statuses.reduce((sum, container) => sum + container.restartCount, 0);
   const ends = statuses
     .map((container) => Date.parse(container.lastState.terminated?.finishedAt ?? ''))

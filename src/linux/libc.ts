@@ -4,12 +4,24 @@
  * whether it worked.
  */
 import { closeSync } from 'node:fs';
+import { constants } from 'node:os';
 
 type Ffi = typeof import('node:ffi');
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const NETLINK_ROUTE = 0;
+const SOCKADDR_NL_BYTES = 12;
+const MSG_DONTWAIT = 0x40;
+const F_SETFL = 4;
+const F_SETOWN = 8;
+const F_SETSIG = 10;
+const O_ASYNC = 0o20000;
+/** More than the kernel puts into one message of rtnetlink. */
+const NETLINK_BYTES = 32 * 1024;
 const MSG_NOSIGNAL = 0x4000;
 /** `struct timex` on 64-bit systems. */
 const TIMEX_BYTES = 208;
@@ -33,6 +45,14 @@ export type Libc = {
   mountTmpfs(target: string, flags: number, data: string): boolean;
   /** umount2(2) of what is on top at `target`, which is not followed where it is a link. */
   unmount(target: string): boolean;
+  /**
+   * A socket that the kernel tells of what happens to the network (`RTMGRP_…`). Node can't wait for
+   * such a socket: this process is sent `signal` when something has come, and takes it with `drain`.
+   * The caller closes it.
+   */
+  openRtnetlink(groups: number, signal: NodeJS.Signals): number | undefined;
+  /** Takes all that has come to a socket, unseen. Does not wait. */
+  drain(fd: number): void;
 };
 
 /** Undefined on a Node without ffi, or a system without glibc under its usual name. */
@@ -57,6 +77,9 @@ function bind(ffi: Ffi): Libc {
       return: 'int64',
       arguments: ['int32', 'buffer', 'uint64', 'int32', 'buffer', 'uint32'],
     },
+    bind: { return: 'int32', arguments: ['int32', 'buffer', 'uint32'] },
+    recv: { return: 'int64', arguments: ['int32', 'buffer', 'uint64', 'int32'] },
+    fcntl: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
   });
   return {
     trimHeap: () => void functions.malloc_trim(0n),
@@ -67,6 +90,25 @@ function bind(ffi: Ffi): Libc {
     mountTmpfs: (target, flags, data) =>
       functions.mount('tmpfs', target, 'tmpfs', BigInt(flags), data) === 0,
     unmount: (target) => functions.umount2(target, UMOUNT_NOFOLLOW) === 0,
+    openRtnetlink(groups, signal) {
+      const fd = functions.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+      if (fd < 0) return undefined;
+      const address = Buffer.alloc(SOCKADDR_NL_BYTES);
+      address.writeUInt16LE(AF_NETLINK, 0);
+      address.writeUInt32LE(groups, 8);
+      const isOpen =
+        functions.bind(fd, address, address.length) === 0 &&
+        functions.fcntl(fd, F_SETOWN, process.pid) === 0 &&
+        functions.fcntl(fd, F_SETSIG, constants.signals[signal]) === 0 &&
+        functions.fcntl(fd, F_SETFL, O_ASYNC) === 0;
+      if (isOpen) return fd;
+      closeSync(fd);
+      return undefined;
+    },
+    drain(fd) {
+      const bytes = Buffer.alloc(NETLINK_BYTES);
+      while (functions.recv(fd, bytes, BigInt(bytes.length), MSG_DONTWAIT) > 0n);
+    },
     sendDatagram(address, data) {
       const to = socketAddress(address);
       if (to === undefined) return false;

@@ -89,7 +89,7 @@ export function nodeAddresses(wanted: readonly string[]): readonly string[] {
     );
   }
   if (wanted.length > 0) return wanted;
-  const ofRoute = interfaces[defaultInterface(text('/proc/net/route')) ?? ''] ?? [];
+  const ofRoute = interfaces[routeInterface() ?? ''] ?? [];
   const usable = (of: readonly os.NetworkInterfaceInfo[]) => {
     const good = of.filter(({ internal, address }) => !internal && !LINK_LOCAL.test(address));
     return good.find(({ family }) => family === 'IPv4') ?? good[0];
@@ -114,6 +114,11 @@ export function addressesNow(wanted: readonly string[]): readonly string[] {
 
 const LINK_LOCAL = /^(169\.254\.|fe[89ab])/i;
 
+/** The interface that leads out of here, of IPv4. */
+export function routeInterface(root = ''): string | undefined {
+  return defaultInterface(text(`${root}/proc/net/route`));
+}
+
 /** The interface of the default route with the least metric, in the text of `/proc/net/route`. */
 export function defaultInterface(route: string): string | undefined {
   const routes = route
@@ -132,7 +137,7 @@ export function defaultInterface(route: string): string | undefined {
  * whose name says so. A telephone on a cable is a network card like any other.
  */
 export function leadsOverMobile(root = ''): boolean {
-  const name = defaultInterface(text(`${root}/proc/net/route`));
+  const name = routeInterface(root);
   if (name === undefined || name.includes('/')) return false;
   return (
     /^(wwan|ppp|rmnet)/.test(name) ||

@@ -4,6 +4,7 @@ import type {
   ContainerState,
   ContainerStateTerminated,
   ContainerStatus,
+  Pod,
   PodCondition,
   PodPhase,
   PodStatus,
@@ -87,6 +88,19 @@ export function statusOf(
     conditions,
     containerStatuses,
     initContainerStatuses,
+  };
+}
+
+/** What counts for a pod being ready, and its restarts: sidecars do, other init containers do not. */
+export function countedContainers(
+  { spec }: Pod,
+  { initContainerStatuses, containerStatuses }: PodStatus,
+): { readonly total: number; readonly statuses: readonly ContainerStatus[] } {
+  const sidecars = spec.initContainers.filter(isSidecar);
+  const isCounted = ({ name }: ContainerStatus) => sidecars.some((one) => one.name === name);
+  return {
+    total: sidecars.length + spec.containers.length,
+    statuses: [...initContainerStatuses.filter(isCounted), ...containerStatuses],
   };
 }
 

@@ -40,10 +40,11 @@ export function stepped(met: Met): Met {
 
 /**
  * Whether `now` is news to somebody who was last told `told`: a figure has left its band, has come,
- * or is gone. A value that flaps within the band is told once.
+ * or is gone; or half of the time is over for which `told` means something. A value that flaps within
+ * the band is told once in that time.
  */
 export function isNews(told: Met | undefined, now: Met): boolean {
-  if (told === undefined) return true;
+  if (told === undefined || Math.abs(now.t - told.t) >= told.ttl / 2) return true;
   return FIGURES.some((name) => {
     const [before, after] = [told[name], now[name]];
     if (before === undefined || after === undefined) return before !== after;

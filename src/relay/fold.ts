@@ -3,10 +3,22 @@
  * often and with what losses: a snapshot that is newer than all else gives the truth, and until one
  * has come the view says that it is behind.
  *
- * Links of the chain: a delta follows the snapshot or delta whose `q` it names. Any other delta shows
+ * Links of the chain: a delta follows the snapshot or delta whose `q` is before its own, but for the
+ * numbers that it skips. Any other delta shows
  * that something is missing: `pending`. The reader then asks for the snapshot again.
  */
-import type { Condition, Delta, Evt, Met, NodeFacts, PodState, Snap, State } from './message.ts';
+import { eventsIn } from './events.ts';
+import type {
+  Condition,
+  Delta,
+  Evt,
+  Met,
+  NodeFacts,
+  PodNews,
+  PodState,
+  Snap,
+  State,
+} from './message.ts';
 
 export type Base = {
   readonly v: string;
@@ -58,7 +70,7 @@ export function fold(view: View, given: Message): View {
     case 'snap':
       return foldSnap(view, given.message);
     case 'delta':
-      return foldDelta(view, given.message);
+      return foldDelta(eventsIn(given.message).reduce(foldEvent, view), given.message);
     case 'evt':
       return foldEvent(view, given.message);
     case 'met':
@@ -106,18 +118,18 @@ function foldSnap(view: View, snap: Snap): View {
   const newer = state === undefined || (state.sid !== sid && state.t <= t);
   const next: View = newer ? { ...taken, state: { s: 'online', sid, t }, assumed: true } : taken;
   const told = heard(next, t);
-  return pending === undefined || pending.b < g || anew ? told : foldDelta(told, pending);
+  return pending === undefined || anew ? told : foldDelta(told, pending);
 }
 
 function foldDelta(view: View, delta: Delta): View {
   // The past, told late: the snapshot that came before it knows better.
   if (delta.h === 1) return view;
   const { base, pending } = view;
-  if (base !== undefined && !isAfter(delta, { b: base.g, q: base.q })) return view;
-  if (base !== undefined && delta.b === base.g && (delta.p ?? delta.q - 1) === base.q) {
+  if (base !== undefined && delta.q <= base.q) return view;
+  if (base !== undefined && delta.q - 1 - (delta.skip ?? 0) === base.q) {
     return withPending(heard({ ...view, base: withDelta(base, delta) }, delta.t));
   }
-  if (pending !== undefined && !isAfter(delta, pending)) return view;
+  if (pending !== undefined && delta.q <= pending.q) return view;
   return heard({ ...view, pending: delta }, delta.t);
 }
 
@@ -127,19 +139,17 @@ function withPending(view: View): View {
   return pending === undefined ? view : foldDelta(rest, pending);
 }
 
-type Place = Pick<Delta, 'b' | 'q'>;
-
-function isAfter(one: Place, other: Place): boolean {
-  return one.b === other.b ? one.q > other.q : one.b > other.b;
-}
-
 function withDelta(base: Base, delta: Delta): Base {
   const pods = new Map(base.pods);
   for (const uid of delta.gone ?? []) pods.delete(uid);
-  for (const pod of delta.pods ?? []) pods.set(pod.uid, pod);
+  for (const pod of delta.pods ?? []) pods.set(pod.uid, withoutEvents(pod));
   const conditions = new Map(base.conditions);
   for (const condition of delta.conditions ?? []) conditions.set(condition.type, condition);
   return { ...base, q: delta.q, t: delta.t, pods, conditions };
+}
+
+function withoutEvents({ events: _, ...pod }: PodNews): PodState {
+  return pod;
 }
 
 function foldEvent(view: View, event: Evt): View {

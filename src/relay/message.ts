@@ -31,7 +31,7 @@ export type State = {
 export type Snap = {
   /** `1.0` */
   readonly v: string;
-  /** The generation, on which deltas build. */
+  /** The generation. */
   readonly g: number;
   readonly q: number;
   readonly t: number;
@@ -64,7 +64,7 @@ export type PodState = {
   readonly namespace: string;
   readonly name: string;
   readonly phase: (typeof PHASES)[number];
-  /** Containers that are ready, of how many. */
+  /** Containers that are ready, of how many. Sidecars count, other init containers do not. */
   readonly ready: number;
   readonly containers: number;
   readonly restarts: number;
@@ -74,6 +74,24 @@ export type PodState = {
   readonly reason?: string;
 };
 
+/** Of a pod in a delta: its events that are told with it. */
+export type PodNews = PodState & {
+  readonly events?: readonly PodEvent[];
+};
+
+/** An event within a delta, about the pod in whose row it is. See `eventsIn`. */
+export type PodEvent = {
+  /** Its number is the `q` of the delta less this, and its `id` is that number in base 36. */
+  readonly back: number;
+  readonly type: Evt['type'];
+  readonly reason: string;
+  readonly message: string;
+  /** Seconds before the `t` of the delta; absent: 0. */
+  readonly ago?: number;
+  /** Absent: 1. */
+  readonly count?: number;
+};
+
 export type Condition = {
   readonly type: string;
   readonly status: 'True' | 'False' | 'Unknown';
@@ -81,21 +99,20 @@ export type Condition = {
   readonly reason?: string;
 };
 
-/** What has changed since the snapshot of generation `b`, or since the delta before this one. */
+/** What has changed since the snapshot or delta before this one. */
 export type Delta = {
-  readonly b: number;
   readonly q: number;
   readonly t: number;
-  /** The `q` of the snapshot or delta before this one; absent: `q` − 1. */
-  readonly p?: number;
-  /** Pods that are new or have changed, each whole. */
-  readonly pods?: readonly PodState[];
+  /** Numbers between the `q` of the snapshot or delta before this one and its own; absent: 0. */
+  readonly skip?: number;
+  /** Pods that are new, have changed or have events, each whole. */
+  readonly pods?: readonly PodNews[];
   readonly conditions?: readonly Condition[];
   /** Uids of pods that are gone. */
   readonly gone?: readonly string[];
   /**
    * Tells of the past, sent after an outage: the last of each object. It changes nothing of what
-   * is true now, and is no link of the chain of `p`.
+   * is true now, and is no link of the chain.
    */
   readonly h?: 1;
 };
@@ -125,7 +142,7 @@ export type ObjectName = {
 /** Figures, in buckets (see deadband.ts). What a node can't measure is absent. */
 export type Met = {
   readonly t: number;
-  /** Seconds for which they mean something. */
+  /** Seconds for which they mean something; they are told again when half of it is over. */
   readonly ttl: number;
   readonly cpuPercent?: number;
   readonly memoryPercent?: number;
@@ -211,8 +228,23 @@ const SWITCH = { kind: 'word', words: ['ON', 'OFF'] } as const;
 const UID = { kind: 'uid' } as const;
 const MAX_PODS = 1000;
 const MAX_CONDITIONS = 100;
+const MAX_EVENTS = 100;
+const EVENT_TYPE = { kind: 'word', words: ['Normal', 'Warning'] } as const;
 
 const optional = <S extends Shape>(shape: S) => ({ ...shape, optional: true }) as const;
+
+/** Words that mostly say why: never more of them, and never in another order. */
+const REASON = {
+  kind: 'term',
+  max: 64,
+  words: [
+    ...['BackOff', 'CrashLoopBackOff', 'Created', 'Started', 'Pulled', 'Killing', 'Unhealthy'],
+    ...['Failed', 'Error', 'Completed', 'OOMKilled', 'ContainerCreating', 'PodInitializing'],
+    ...['ErrImagePull', 'ImagePullBackOff', 'Terminating', 'NotReady', 'SandboxChanged'],
+    ...['FailedMount', 'FailedCreatePodSandBox', 'ContainerStatusUnknown', 'NodePowerLoss'],
+    ...['NodeOffline', 'DeadlineExceeded'],
+  ],
+} as const;
 
 const NODE = record<NodeFacts>('map', {
   version: WORD,
@@ -227,7 +259,7 @@ const NODE = record<NodeFacts>('map', {
   address: optional(WORD),
 });
 
-const POD = record<PodState>('row', {
+const POD_FIELDS = {
   uid: UID,
   namespace: NAME,
   name: NAME,
@@ -236,7 +268,23 @@ const POD = record<PodState>('row', {
   containers: SMALL,
   restarts: SMALL,
   since: TIME,
-  reason: optional(WORD),
+  reason: optional(REASON),
+} as const;
+
+const POD = record<PodState>('row', POD_FIELDS);
+
+const POD_EVENT = record<PodEvent>('row', {
+  back: { ...SMALL, doc: 'its number is the q of the delta less this' },
+  type: EVENT_TYPE,
+  reason: REASON,
+  message: TEXT,
+  ago: optional({ ...SMALL, doc: 'seconds before the delta; absent: 0' }),
+  count: optional({ ...SMALL, doc: 'absent: 1' }),
+});
+
+const POD_NEWS = record<PodNews>('row', {
+  ...POD_FIELDS,
+  events: optional({ kind: 'list', of: POD_EVENT, max: MAX_EVENTS }),
 });
 
 const CONDITION = record<Condition>('row', {
@@ -254,6 +302,7 @@ const OBJECT = record<ObjectName>('row', {
 });
 
 const PODS = { kind: 'list', of: POD, max: MAX_PODS } as const;
+const NEWS = { kind: 'list', of: POD_NEWS, max: MAX_PODS } as const;
 const CONDITIONS = { kind: 'list', of: CONDITION, max: MAX_CONDITIONS } as const;
 
 /** What each message may hold. A new field goes to the end of its record. */
@@ -275,11 +324,10 @@ export const SHAPES = {
     conditions: CONDITIONS,
   }),
   delta: record<Delta>('map', {
-    b: { ...COUNT, doc: 'generation of the snapshot that it builds on' },
     q: COUNT,
     t: TIME,
-    p: optional({ ...COUNT, doc: 'q of the message before; absent: q - 1' }),
-    pods: optional(PODS),
+    skip: optional({ ...COUNT, doc: 'numbers since the q of the message before; absent: 0' }),
+    pods: optional(NEWS),
     conditions: optional(CONDITIONS),
     gone: optional({ kind: 'list', of: UID, max: MAX_PODS, doc: 'uids' }),
     h: optional({ kind: 'flag', doc: 'tells of the past' }),
@@ -289,8 +337,8 @@ export const SHAPES = {
     q: COUNT,
     t: TIME,
     h: optional({ kind: 'flag', doc: 'told late' }),
-    type: { kind: 'word', words: ['Normal', 'Warning'] },
-    reason: WORD,
+    type: EVENT_TYPE,
+    reason: REASON,
     object: OBJECT,
     message: TEXT,
     count: SMALL,

@@ -7,7 +7,9 @@
  *
  * What is told together goes in one packet of TCP: more than half of the bytes of a short message
  * are headers and acknowledgements. So an event waits a moment for others and for the status that
- * belongs to it, and then takes a delta along that would have waited longer.
+ * belongs to it, and then takes a delta along that would have waited longer. In CBOR events of a pod
+ * that is there are part of its row in that delta: one message has one acknowledgement. JSON is for
+ * other programs, and has each event as a message of its own.
  */
 import type { Clock, Now } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
@@ -18,13 +20,13 @@ import type { BrokerConnection, BrokerOptions } from '../mqtt/client.ts';
 import type { Outbox, OutboxRow } from '../store/outbox.ts';
 import { decode, encode, type Encoding } from './codec.ts';
 import { isNews, stepped } from './deadband.ts';
+import { eventBody, readEventBody, withEvents } from './events.ts';
 import { discovery, haOf } from './home-assistant.ts';
 import {
   DELIVERY,
   MAJOR,
   MINOR,
   type Condition,
-  type Evt,
   type MessageKind,
   type Messages,
   type Met,
@@ -57,6 +59,8 @@ export type RelayOptions = {
   readonly random: Random;
   readonly log: Log;
   readonly connect: Connect;
+  /** Resolves with true when this machine has got another way out; see `linux/links.ts`. */
+  readonly linkGained: (signal: AbortSignal) => Promise<boolean>;
   readonly facts: () => RelayFacts;
 };
 
@@ -74,7 +78,9 @@ export type RelayReport = {
 
 const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 5 * 60_000;
-/** From the first change to its delta, and from one delta to the next. */
+/** All boards of a place get their link back at once. */
+const AFTER_LINK_MS = 3000;
+/** From the first change to its delta, unless there are events to be told. */
 const COALESCE_MS = 10_000;
 /** From the first event to all that have come meanwhile. */
 const TOGETHER_MS = 1000;
@@ -82,16 +88,18 @@ const BETWEEN_SNAPS_MS = 60_000;
 const SNAP_EVERY_MS = 24 * 3_600_000;
 const GOODBYE_MS = 2000;
 /** Of the outbox; a delta comes along. Brokers allow 20 and more messages. */
-const IN_FLIGHT = 4;
+const IN_FLIGHT = 8;
 const WILL_DELAY_SECONDS = 30;
 
 type Told = {
-  readonly g: number;
   /** Of the last link of the chain. */
   q: number;
   readonly pods: Map<string, PodState>;
   readonly conditions: Map<string, Condition>;
 };
+
+/** Events that go within a delta, by the uid of their pod. */
+type Carried = ReadonlyMap<string, readonly OutboxRow[]>;
 
 export class Relay {
   readonly #options: RelayOptions;
@@ -104,7 +112,6 @@ export class Relay {
   #wantsSnap = true;
   /** When the first change since the last delta was heard of. */
   #changedMonoMs: number | undefined;
-  #deltaMonoMs = Number.NEGATIVE_INFINITY;
   /** When the first event since they were last told was heard of. */
   #eventMonoMs: number | undefined;
   #ignored = 0;
@@ -127,16 +134,11 @@ export class Relay {
   }
 
   /** Takes an event up, to be told once. */
-  event({ type, reason, message, object }: NewEvent, now: Now): void {
-    const { kind, name, namespace, uid } = object;
-    const body: Pick<Evt, 'type' | 'reason' | 'object' | 'message'> = {
-      ...{ type, reason },
-      message: message.slice(0, MAX_MESSAGE_CHARS),
-      object: { kind, name, ...(namespace && { namespace }), ...(uid && { uid }) },
-    };
+  event(event: NewEvent, now: Now): void {
+    const body = eventBody(event);
     const text = JSON.stringify(body);
     this.#options.outbox.add({
-      class: type === 'Warning' ? 'warning' : 'normal',
+      class: body.type === 'Warning' ? 'warning' : 'normal',
       key: `evt ${text}`,
       t: secondsOf(now),
       body: text,
@@ -161,7 +163,7 @@ export class Relay {
 
   /** Connects again and again until the signal is aborted; then says goodbye. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, log, random, outbox } = this.#options;
+    const { log, random, outbox } = this.#options;
     signal.addEventListener('abort', () => this.#poke(), { once: true });
     let failures = 0;
     while (!signal.aborted) {
@@ -177,12 +179,27 @@ export class Relay {
         failures += 1;
         const most = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** failures);
         const ms = MIN_BACKOFF_MS + random.next() * (most - MIN_BACKOFF_MS);
-        await clock.sleep(ms, signal).catch(() => undefined);
+        if (await this.#pause(ms, signal)) failures = 0;
       }
     }
     this.#ended('the agent is stopping');
     outbox.release();
     outbox.flush();
+  }
+
+  /** Ends early, and with true, when there is another way out. */
+  async #pause(ms: number, signal: AbortSignal): Promise<boolean> {
+    const { clock, random, linkGained } = this.#options;
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    const slept = clock.sleep(ms, either).then(
+      () => false,
+      () => false,
+    );
+    const isLinked = await Promise.race([slept, linkGained(either)]);
+    over.abort();
+    if (isLinked) await clock.sleep(random.next() * AFTER_LINK_MS, signal).catch(() => undefined);
+    return isLinked;
   }
 
   #ended(problem: string): void {
@@ -210,7 +227,7 @@ export class Relay {
       this.#since = clock.now();
       this.#problem = undefined;
       this.#wantsSnap = true;
-      this.#toldHa = undefined;
+      [this.#toldHa, this.#toldMet] = [undefined, undefined];
       this.#folded.clear();
       onConnected();
       log.info('the relay is connected', { version: connection.version });
@@ -237,7 +254,7 @@ export class Relay {
 
   /** Tells all that is due. Returns in how many milliseconds more of it will be. */
   async #tell(connection: BrokerConnection, sid: string): Promise<number> {
-    const { clock, outbox } = this.#options;
+    const { clock } = this.#options;
     const sinceSnap = () => clock.now().monoMs - this.#snapMonoMs;
     if (sinceSnap() >= (this.#wantsSnap ? BETWEEN_SNAPS_MS : SNAP_EVERY_MS)) {
       await this.#snap(connection, sid);
@@ -245,23 +262,65 @@ export class Relay {
     const togetherMs = (this.#eventMonoMs ?? 0) + TOGETHER_MS - clock.now().monoMs;
     if (this.#eventMonoMs !== undefined && togetherMs > 0) return togetherMs;
     this.#eventMonoMs = undefined;
-    const first = outbox.take(IN_FLIGHT);
-    const deltaMs = this.#deltaInMs(first.length > 0);
-    const delta = deltaMs <= 0 ? [this.#delta(connection, this.#told!)] : [];
-    await Promise.all([...first.map((row) => this.#row(connection, row)), ...delta]);
-    for (let rows = outbox.take(IN_FLIGHT); rows.length > 0; rows = outbox.take(IN_FLIGHT)) {
-      await Promise.all(rows.map((row) => this.#row(connection, row)));
+    for (let isAll = false; !isAll;) {
+      const rows = this.#takeRows();
+      isAll = rows.length < IN_FLIGHT;
+      await this.#tellRows(connection, rows);
     }
     await this.#figures(connection);
     const snapMs = (this.#wantsSnap ? BETWEEN_SNAPS_MS : SNAP_EVERY_MS) - sinceSnap();
-    return Math.min(snapMs, this.#deltaInMs(false));
+    return Math.min(snapMs, this.#deltaInMs());
+  }
+
+  /** The next rows of the outbox, of more than one class if there is room. */
+  #takeRows(): readonly OutboxRow[] {
+    const { outbox } = this.#options;
+    const rows: OutboxRow[] = [];
+    let more = outbox.take(IN_FLIGHT);
+    while (more.length > 0) {
+      rows.push(...more);
+      more = outbox.take(IN_FLIGHT - rows.length);
+    }
+    return rows;
+  }
+
+  /** In one packet, with the delta when it is due or some of the rows go within it. */
+  async #tellRows(connection: BrokerConnection, rows: readonly OutboxRow[]): Promise<void> {
+    const carriers = this.#carriersOf(rows);
+    const alone = rows.filter((row) => !carriers.has(row));
+    const carried = Map.groupBy(carriers.keys(), (row) => carriers.get(row)!);
+    const isDue = rows.length > 0 ? this.#changedMonoMs !== undefined : this.#deltaInMs() <= 0;
+    await Promise.all([
+      ...alone.map((row) => this.#row(connection, row)),
+      ...(isDue || carried.size > 0 ? [this.#delta(connection, this.#told!, carried)] : []),
+    ]);
+  }
+
+  /** Which of the rows go within a delta, and the uids of their pods. */
+  #carriersOf(rows: readonly OutboxRow[]): ReadonlyMap<OutboxRow, string> {
+    const { encoding, facts, clock } = this.#options;
+    if (encoding === 'json' || rows.length === 0) return new Map();
+    const here = new Set(facts().pods.map(({ uid }) => uid));
+    const now = secondsOf(clock.now());
+    return new Map(
+      rows.flatMap((row) => {
+        // A delta tells how long ago: not of what is late, nor of a time to come of a clock set back.
+        if (row.class === 'status' || this.#isLate(row) || row.t > now) return [];
+        const { uid } = readEventBody(row).object;
+        return uid !== undefined && here.has(uid) ? [[row, uid] as const] : [];
+      }),
+    );
+  }
+
+  /** It happened before this connection. */
+  #isLate({ t }: OutboxRow): boolean {
+    return t < secondsOf(this.#since);
   }
 
   /** Until the next delta is due. */
-  #deltaInMs(withEvents: boolean): number {
-    if (this.#changedMonoMs === undefined || this.#told === undefined) return Infinity;
-    const since = withEvents ? this.#deltaMonoMs : this.#changedMonoMs;
-    return since + COALESCE_MS - this.#options.clock.now().monoMs;
+  #deltaInMs(): number {
+    if (this.#changedMonoMs === undefined) return Infinity;
+    return this.#changedMonoMs + COALESCE_MS - this.#options.clock.now().monoMs;
   }
 
   async #snap(connection: BrokerConnection, sid: string): Promise<void> {
@@ -277,7 +336,7 @@ export class Relay {
       ...{ v, g, q, t: secondsOf(now), sid, node, pods, conditions },
     });
     this.#snapMonoMs = now.monoMs;
-    this.#told = { g, q, pods: byUid(pods), conditions: byType(conditions) };
+    this.#told = { q, pods: byUid(pods), conditions: byType(conditions) };
   }
 
   async #row(connection: BrokerConnection, row: OutboxRow): Promise<void> {
@@ -285,41 +344,44 @@ export class Relay {
     const { q, t, count } = row;
     if (row.class === 'status') {
       const pod = JSON.parse(row.body) as PodState;
-      const b = this.#told?.g ?? 0;
-      await this.#publish(connection, 'delta', { b, q, t, pods: [pod], h: 1 }, false);
+      await this.#publish(connection, 'delta', { q, t, pods: [pod], h: 1 }, false);
     } else {
-      const late = t < secondsOf(this.#since);
-      const event = JSON.parse(row.body) as Pick<Evt, 'type' | 'reason' | 'object' | 'message'>;
+      const late = this.#isLate(row);
+      const event = readEventBody(row);
       const id = q.toString(36);
       await this.#publish(connection, 'evt', { id, q, t, ...(late && { h: 1 }), ...event, count });
     }
     outbox.acknowledge(q);
   }
 
-  async #delta(connection: BrokerConnection, told: Told): Promise<void> {
+  async #delta(connection: BrokerConnection, told: Told, carried: Carried): Promise<void> {
     const { clock, facts, outbox } = this.#options;
     const { pods, conditions } = facts();
     this.#changedMonoMs = undefined;
-    const news = pods.filter((pod) => !isSame(told.pods.get(pod.uid), pod));
+    const isNews = (pod: PodState) => carried.has(pod.uid) || !isSame(told.pods.get(pod.uid), pod);
+    const news = pods.filter(isNews);
     const turned = conditions.filter((one) => !isSame(told.conditions.get(one.type), one));
     const here = new Set(pods.map(({ uid }) => uid));
     const gone = [...told.pods.keys()].filter((uid) => !here.has(uid));
     if (news.length + turned.length + gone.length === 0) return;
     if (gone.length > 0 || news.some(({ uid }) => !told.pods.has(uid))) this.#wantsSnap = true;
-    const [q, p] = [outbox.number(), told.q];
+    const [q, t] = [outbox.number(), secondsOf(clock.now())];
+    const skip = q - 1 - told.q;
     // Whether it arrives or not, the next one builds on it: a reader then sees the gap.
     told.q = q;
     for (const pod of news) told.pods.set(pod.uid, pod);
     for (const one of turned) told.conditions.set(one.type, one);
     for (const uid of gone) told.pods.delete(uid);
-    this.#deltaMonoMs = clock.now().monoMs;
     await this.#publish(connection, 'delta', {
-      ...{ b: told.g, q, t: secondsOf(clock.now()) },
-      ...(p !== q - 1 && { p }),
-      ...(news.length > 0 && { pods: news }),
+      ...{ q, t },
+      ...(skip > 0 && { skip }),
+      ...(news.length > 0 && {
+        pods: news.map((pod) => withEvents(pod, carried.get(pod.uid), { q, t })),
+      }),
       ...(turned.length > 0 && { conditions: turned }),
       ...(gone.length > 0 && { gone }),
     });
+    for (const rows of carried.values()) for (const row of rows) outbox.acknowledge(row.q);
   }
 
   /** Metrics, and what Home Assistant is shown. */
@@ -397,8 +459,6 @@ export class Relay {
     this.#wasWoken = false;
   }
 }
-
-const MAX_MESSAGE_CHARS = 1024;
 
 function secondsOf({ wallMs }: Now): number {
   return Math.floor(wallMs / 1000);

@@ -26,6 +26,8 @@ function schemaOf(shape: Shape): Schema {
       };
     case 'text':
       return { ...doc, type: 'string', maxLength: shape.max };
+    case 'term':
+      return { ...doc, type: 'string', maxLength: shape.max, examples: shape.words };
     case 'uid':
       return { ...doc, type: 'string', maxLength: 64 };
     case 'word':

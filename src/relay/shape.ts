@@ -14,6 +14,13 @@ export type Shape =
   | { readonly kind: 'uid'; readonly doc?: string }
   /** One of some words; in CBOR its place in the list. */
   | { readonly kind: 'word'; readonly words: readonly string[]; readonly doc?: string }
+  /** A text that is mostly one of some words; in CBOR a word is its place in the list. */
+  | {
+      readonly kind: 'term';
+      readonly words: readonly string[];
+      readonly max: number;
+      readonly doc?: string;
+    }
   /** Absent, or 1. */
   | { readonly kind: 'flag'; readonly doc?: string }
   | { readonly kind: 'list'; readonly of: Shape; readonly max: number; readonly doc?: string }
@@ -100,6 +107,11 @@ export function toCompact(shape: Shape, value: unknown): unknown {
       return compactRecord(shape, value as Readonly<Record<string, unknown>>);
     case 'word':
       return shape.words.indexOf(value as string);
+    case 'term': {
+      const text = bounded(shape, value) as string;
+      const place = shape.words.indexOf(text);
+      return place < 0 ? text : place;
+    }
     case 'uid':
       return compactUid(bounded(shape, value) as string);
     default:
@@ -132,6 +144,7 @@ function bounded(shape: Plain, value: unknown): unknown {
       return shape.kind === 'int' ? Math.round(real) : real;
     }
     case 'text':
+    case 'term':
       return cut(value as string, shape.max);
     case 'uid':
       return cut(value as string, UID_CHARS);
@@ -163,6 +176,11 @@ export function read(shape: Shape, given: unknown, path = ''): unknown {
       const word = typeof given === 'number' ? shape.words[given] : given;
       if (typeof word === 'string' && shape.words.includes(word)) return word;
       throw new Misshapen(path, `is none of ${shape.words.join(', ')}`);
+    }
+    case 'term': {
+      const word = typeof given === 'number' ? shape.words[given] : given;
+      if (word === undefined) throw new Misshapen(path, 'is a word that is not known');
+      return readText(shape.max, word, path);
     }
     case 'flag':
       if (given === 1) return 1;

@@ -7,16 +7,25 @@ import { test, type TestContext } from 'node:test';
 import Database from 'better-sqlite3';
 import { connectAsync } from 'mqtt';
 import { createRelay } from '../../src/agent/relay.ts';
+import { reportOf } from '../../src/agent/report.ts';
+import type { Worker } from '../../src/agent/turns.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
+import { podTable } from '../../src/command/pod-table.ts';
 import { configObject, fillDefaults, type Settings } from '../../src/kube/config-settings.ts';
 import { LIMPET_FIELDS, type LimpetConfig } from '../../src/kube/limpet-config.ts';
+import { createLinks } from '../../src/linux/links.ts';
+import type { Probe } from '../../src/kube/pod.ts';
 import type { BoardCondition } from '../../src/node/board.ts';
 import { decode } from '../../src/relay/codec.ts';
-import type { MessageKind } from '../../src/relay/message.ts';
+import { fold, NOTHING, type Message } from '../../src/relay/fold.ts';
+import type { MessageKind, PodState } from '../../src/relay/message.ts';
 import { parseTopic } from '../../src/relay/topic.ts';
 import type { BrokerReport } from '../../src/server/api.ts';
 import { limpet } from '../command/cli.ts';
+import { startWatch } from '../command/watching.ts';
+import { aContainer, aPod } from '../pod/a-pod.ts';
+import { Rig } from '../pod/rig.ts';
 import { startBroker } from '../../scripts/lib/broker.ts';
 import { until } from '../relay/world.ts';
 import { serveCanned } from '../server/canned.ts';
@@ -28,7 +37,11 @@ const hot: BoardCondition = {
   since: '2026-11-21T10:00:00Z',
 };
 
-function createAgentRelay(t: TestContext, more: Partial<LimpetConfig['relay']>) {
+function createAgentRelay(
+  t: TestContext,
+  more: Partial<LimpetConfig['relay']>,
+  workers: readonly Worker[] = [],
+) {
   const all: Settings = new Map();
   fillDefaults(all, LIMPET_FIELDS, true);
   const { relay } = configObject(LIMPET_FIELDS, all) as LimpetConfig;
@@ -41,8 +54,9 @@ function createAgentRelay(t: TestContext, more: Partial<LimpetConfig['relay']>) 
     createRelay(
       { nodeName: 'pi1', rootDirectory: root, version: '1.2.3', relay: { ...relay, ...more } },
       {
-        ...{ clock, log, store, trimHeap: () => undefined, workers: () => [] },
+        ...{ clock, log, store, trimHeap: () => undefined, workers: () => workers },
         ...{ conditions: () => [hot], hostIPs: () => ['10.0.0.7'], figures: () => [] },
+        links: createLinks(undefined),
         usage: () => Promise.reject(new Error('metricsInterval is 0')),
       },
       stack,
@@ -101,6 +115,68 @@ test('tells the broker of the node, its conditions and events; the status says s
   await reader.endAsync();
   await world.end(running);
   assert.match(await statusLine(relay.report()), /NOT CONNECTED for \d+s: the agent is stopping$/);
+});
+
+test('a pod with an init container and a sidecar is told of as limpet pods shows it', async (t) => {
+  await using broker = await startBroker();
+  const address = `mqtt://127.0.0.1:${broker.port}`;
+  const readinessProbe: Probe = {
+    ...{ handler: { kind: 'exec', command: ['x'] }, initialDelaySeconds: 0, timeoutSeconds: 1 },
+    ...{ periodSeconds: 10, successThreshold: 1, failureThreshold: 3 },
+  };
+  const side = aContainer({ name: 'side', restartPolicy: 'Always', readinessProbe });
+  const shop = aPod({
+    initContainers: [aContainer({ name: 'init' }), side],
+    containers: [aContainer({ name: 'main' })],
+  });
+  const rig = new Rig(shop);
+  const worker: Worker = {
+    ...{ uid: shop.metadata.uid, want: rig.want, seen: rig.seen, status: undefined },
+    ...{ mailbox: [], stored: undefined, timer: undefined, aborts: new Map() },
+  };
+  const world = createAgentRelay(t, { broker: address, fleet: 'home' }, [worker]);
+  const relay = world.begin();
+  const running = relay.run(world.stop.signal);
+  const watch = startWatch(['--broker', address, '-o', 'json']);
+  t.after(() => watch.child.kill());
+  const reader = await connectAsync(address, { protocolVersion: 5 });
+  t.after(() => reader.endAsync(true));
+  let view = NOTHING;
+  reader.on('message', (topic, payload) => {
+    const { kind } = parseTopic(topic)!;
+    const decoded = decode(kind, payload);
+    if (decoded.ok) view = fold(view, { kind, message: decoded.message } as Message);
+  });
+  await reader.subscribeAsync('limpet/v1/home/pi1/+');
+  /** As it is now, with an event, which takes it along at once. */
+  const told = async (is: Partial<PodState>) => {
+    worker.seen = rig.seen;
+    const { metadata } = shop;
+    const object = { kind: 'Pod', ...metadata } as const;
+    world.store.recordEvent({ ...event('Turned'), object }, clock.now());
+    const row = podTable([reportOf(worker, rig.now(), undefined)], Date.now(), false);
+    const { ready, containers, restarts, reason = is.phase } = is as PodState;
+    assert.match(row, new RegExp(`shop +${ready}/${containers} +${reason} +${restarts} `));
+    const pod = () => view.base?.pods.get(metadata.uid);
+    await until(JSON.stringify(is), () => {
+      const said: Partial<PodState> = pod() ?? {};
+      return Object.entries(is).every(([key, value]) => said[key as keyof PodState] === value);
+    });
+    assert.equal(pod()?.reason, is.reason);
+  };
+  rig.after(1);
+  await told({ phase: 'Pending', ready: 0, containers: 2, restarts: 0, reason: 'Init:0/2' });
+  rig.exit('init', 0);
+  rig.after(1);
+  await told({ phase: 'Running', ready: 1, containers: 2, restarts: 0 });
+  await watch.until(/"pods":\{"ready":0,"total":1\}/);
+  rig.exit('side', 1);
+  rig.after(1);
+  rig.probed('side', 'readiness', 'success');
+  rig.after(1);
+  await told({ phase: 'Running', ready: 2, containers: 2, restarts: 1 });
+  await watch.until(/"pods":\{"ready":1,"total":1\}/);
+  await world.end(running);
 });
 
 test('files that are missing, a broker that is not there, and then all is well', async (t) => {

@@ -13,6 +13,7 @@ import { topicOf } from '../../src/relay/topic.ts';
 import { startBroker } from '../../scripts/lib/broker.ts';
 import { freePorts } from '../../scripts/lib/ports.ts';
 import { limpet } from './cli.ts';
+import { startWatch } from './watching.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 const T = Math.floor(Date.now() / 1000);
@@ -56,37 +57,25 @@ const snapOf = (g: number, q: number): Messages['snap'] => ({
   ],
 });
 
-function start(args: readonly string[]) {
-  const child = spawn(process.execPath, [MAIN, 'watch', ...args], { stdio: 'pipe' });
-  let [out, err] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (out += chunk));
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (err += chunk));
-  return {
-    child,
-    text: () => out,
-    until: async (pattern: RegExp) => {
-      for (let tries = 0; tries < 300 && !pattern.test(out); tries++) await sleep(50);
-      assert.match(out, pattern, err);
-    },
-  };
-}
-
 test('a fleet as it is, as it changes, and a will; Ctrl-C ends it with 0', async () => {
   await using broker = await startBroker();
   const client = await connectAsync(urlOf(broker), { protocolVersion: 5 });
   await say(client, 'state', { s: 'online', sid: 's1', t: T });
   await say(client, 'snap', snapOf(1, 10));
   await client.publishAsync('limpet/v1/home/pi2/snap', 'rubbish', { retain: true });
-  const lines = start(['--broker', urlOf(broker)]);
-  const json = start(['--broker', urlOf(broker), '--fleet', 'home', '-o', 'json']);
+  const lines = startWatch(['--broker', urlOf(broker)]);
+  const json = startWatch(['--broker', urlOf(broker), '--fleet', 'home', '-o', 'json']);
   await lines.until(/home\/pi1: online for \d+s, pods 1\/1, UnderVoltage, limpet 0\.1\.0\n/);
   await json.until(/"problems":\["UnderVoltage"\]/);
   const crash = { ...podState, ready: 0, restarts: 1, reason: 'CrashLoopBackOff' };
-  await say(client, 'delta', { b: 1, q: 11, t: T, pods: [crash] });
+  await say(client, 'delta', { q: 11, t: T, pods: [crash] });
   const object = { kind: 'Pod', namespace: 'default', name: 'web' };
   const event = { id: 'e', q: 12, t: T, type: 'Warning', reason: 'BackOff', object } as const;
   await say(client, 'evt', { ...event, message: 'back-off', count: 1 });
   await lines.until(/pods 0\/1, .*ago BackOff pod\/default\/web\n/);
+  const within = { back: 1, type: 'Normal', reason: 'Started', message: 'started' } as const;
+  await say(client, 'delta', { q: 14, t: T, skip: 2, pods: [{ ...podState, events: [within] }] });
+  await lines.until(/pods 1\/1, .*ago Started pod\/default\/web\n/);
   await say(client, 'state', { s: 'offline', sid: 's0', t: T - 60 });
   await say(client, 'state', { s: 'offline', sid: 's1', t: T });
   await lines.until(/home\/pi1: offline/);
@@ -140,11 +129,11 @@ test('a board with a gap is asked for its snapshot', async () => {
   const client = await connectAsync(urlOf(broker), { protocolVersion: 5 });
   await say(client, 'state', { s: 'online', sid: 's1', t: T });
   await say(client, 'snap', snapOf(1, 10));
-  await say(client, 'delta', { b: 1, q: 15, t: T });
+  await say(client, 'delta', { q: 15, t: T });
   const { promise, resolve } = Promise.withResolvers<Buffer>();
   client.on('message', (_topic, payload) => resolve(payload));
   await client.subscribeAsync(topicOf(PI1, 'cmd'));
-  const lines = start(['--broker', urlOf(broker)]);
+  const lines = startWatch(['--broker', urlOf(broker)]);
   await lines.until(/pods 1\/1\?/);
   const command = decode('cmd', await promise);
   assert.ok(command.ok && command.message.do === 'rebirth');

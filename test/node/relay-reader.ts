@@ -5,6 +5,7 @@
 import mqtt from 'mqtt';
 import type { NodeBroker } from '../../scripts/lib/node-broker.ts';
 import { decode } from '../../src/relay/codec.ts';
+import { eventsIn } from '../../src/relay/events.ts';
 import { fold, NOTHING, type Message, type View } from '../../src/relay/fold.ts';
 import type { Delta, Evt } from '../../src/relay/message.ts';
 import { fleetFilter, parseTopic } from '../../src/relay/topic.ts';
@@ -55,7 +56,9 @@ export async function startRelayReader(broker: NodeBroker, fleet: string): Promi
     const decoded = decode(kind, payload);
     if (!decoded.ok) return void heard.wrong.push(decoded.fault.message);
     take(heard, { kind, message: decoded.message } as Message);
-    if (kind === 'evt') onEvent();
+    if (kind === 'evt' || (kind === 'delta' && eventsIn(decoded.message as Delta).length > 0)) {
+      onEvent();
+    }
   });
   await client.subscribeAsync(fleetFilter(fleet), { qos: 1 });
   return {
@@ -73,9 +76,9 @@ function take(heard: Heard, given: Message): void {
     const isNew = number(heard, message.g, `generation ${message.sid}`, true);
     number(heard, message.q, JSON.stringify(message), isNew);
   } else if (kind === 'delta') {
-    const { b: _, ...rest } = message;
+    for (const event of eventsIn(message)) takeEvent(heard, event);
     if (message.h === 1) heard.statuses.set(message.q, message);
-    number(heard, message.q, JSON.stringify(rest), message.h !== 1);
+    number(heard, message.q, JSON.stringify(message), message.h !== 1);
   } else if (kind === 'state' && message.s === 'online') {
     const [, digits = ''] = message.sid.split('-');
     if (number(heard, Number.parseInt(digits, 36), `session ${message.sid}`, true)) {

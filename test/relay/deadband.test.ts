@@ -18,6 +18,13 @@ test('a change within the band is no news, on its edge it is', () => {
   assert.equal(isNews(told, { ...told, temperatureC: 55 }), true);
 });
 
+test('what does not change is told again before half of its time is over', () => {
+  const told = met({ cpuPercent: 10 });
+  assert.equal(isNews(told, { ...told, t: 300 }), false);
+  assert.equal(isNews(told, { ...told, t: 301 }), true);
+  assert.equal(isNews({ ...told, t: 1000 }, { ...told, t: 1 }), true, 'the clock was set back');
+});
+
 test('a figure that comes or goes is news, also one that has no band', () => {
   const told = met({ cpuPercent: 10, load1: 1 });
   assert.equal(isNews(told, met({ cpuPercent: 10, load1: 100 })), false);

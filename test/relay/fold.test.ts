@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom, type Random } from '../../src/base/random.ts';
+import { eventsIn } from '../../src/relay/events.ts';
 import { fold, isBehind, NOTHING, type Message, type View } from '../../src/relay/fold.ts';
 import type { Condition, Delta, PodState, Snap } from '../../src/relay/message.ts';
 
@@ -32,9 +33,9 @@ const snap = (g: number, q: number, rest: Partial<Snap> = {}): Message => ({
   },
 });
 
-const delta = (b: number, q: number, rest: Partial<Delta> = {}): Message => ({
+const delta = (q: number, rest: Partial<Delta> = {}): Message => ({
   kind: 'delta',
-  message: { b, q, t: T + q, ...rest },
+  message: { q, t: T + q, ...rest },
 });
 
 const state = (s: 'online' | 'offline' | 'leaving', sid: string, t = T): Message => ({
@@ -65,8 +66,8 @@ test('a late will that was retained gives way to the snapshot of the session aft
 test('a delta changes what it names, and only that', () => {
   const view = all(
     snap(1, 10, { pods: [podState('a'), podState('b')] }),
-    delta(1, 11, { pods: [podState('a', 1), podState('c')], gone: ['b'] }),
-    delta(1, 15, { p: 11, conditions: [{ type: 'UnderVoltage', status: 'True', since: T }] }),
+    delta(11, { pods: [podState('a', 1), podState('c')], gone: ['b'] }),
+    delta(15, { skip: 3, conditions: [{ type: 'UnderVoltage', status: 'True', since: T }] }),
   );
   assert.deepEqual(podsOf(view), [podState('a', 1), podState('c')]);
   assert.equal(view.base?.conditions.get('UnderVoltage')?.status, 'True');
@@ -76,29 +77,29 @@ test('a delta changes what it names, and only that', () => {
 
 test('a gap and an unknown base show, until a snapshot has come', () => {
   assert.equal(isBehind(NOTHING), true);
-  const gap = all(snap(1, 10), delta(1, 12));
+  const gap = all(snap(1, 10), delta(12));
   assert.equal(isBehind(gap), true);
   assert.deepEqual(podsOf(gap), [podState('a')]);
   assert.equal(isBehind(fold(gap, snap(1, 10))), true);
   assert.equal(isBehind(fold(gap, snap(2, 20))), false);
-  const unknown = all(snap(1, 10), delta(2, 21));
+  const unknown = all(snap(1, 10), delta(21));
   assert.equal(isBehind(unknown), true);
   assert.equal(isBehind(fold(unknown, snap(2, 20))), false);
 });
 
 test('who comes late sees by the retained delta that its snapshot is not the newest', () => {
-  const fits = [snap(1, 10), delta(1, 11, { pods: [podState('b')] })];
+  const fits = [snap(1, 10), delta(11, { pods: [podState('b')] })];
   for (const order of [fits, fits.toReversed()]) {
     assert.equal(isBehind(all(...order)), false);
     assert.equal(podsOf(all(...order)).length, 2);
   }
-  const missed = [snap(1, 10), delta(1, 12)];
+  const missed = [snap(1, 10), delta(12)];
   for (const order of [missed, missed.toReversed()]) assert.equal(isBehind(all(...order)), true);
 });
 
 test('a delta of the past changes nothing', () => {
   const view = all(snap(1, 10));
-  assert.equal(fold(view, delta(1, 11, { h: 1, pods: [podState('b')] })), view);
+  assert.equal(fold(view, delta(11, { h: 1, pods: [podState('b')] })), view);
 });
 
 test('a board that was set up anew begins at 1 again', () => {
@@ -133,6 +134,26 @@ test('an event counts once, also when it is told again', () => {
   assert.equal(view.events.length, 256);
 });
 
+test('events within a delta: what they would be as messages, and no part of the pod', () => {
+  const base = snap(1, 10);
+  const event = { type: 'Warning', reason: 'BackOff', message: 'back-off' } as const;
+  const message: Delta = {
+    ...{ q: 14, t: T, skip: 3 },
+    pods: [{ ...podState('a', 1), events: [{ ...event, back: 2, ago: 1, count: 3 }] }],
+  };
+  const object = { kind: 'Pod', name: 'a', namespace: 'default', uid: 'a' };
+  const evt = { id: 'c', q: 12, t: T - 1, ...event, object, count: 3 };
+  assert.deepEqual(eventsIn(message), [evt]);
+  const view = all(base, { kind: 'delta', message });
+  assert.deepEqual(podsOf(view), [podState('a', 1)]);
+  assert.deepEqual(view.event, evt);
+  assert.equal(fold(view, { kind: 'evt', message: { ...evt, h: 1 } }), view, 'told again');
+  // Also of a delta that does not fit.
+  const alone = fold(NOTHING, { kind: 'delta', message });
+  assert.equal(isBehind(alone), true);
+  assert.equal(alone.event?.id, 'c');
+});
+
 /** What a node says in its life, with the truth at the end. */
 function life(random: Random): { said: Message[]; last: Message; truth: Map<string, PodState> } {
   const pods = new Map<string, PodState>();
@@ -158,7 +179,7 @@ function life(random: Random): { said: Message[]; last: Message; truth: Map<stri
       if (gone) pods.delete(uid);
       else pods.set(uid, podState(uid, q));
       const change = gone ? { gone: [uid] } : { pods: [podState(uid, q)] };
-      said.push(delta(g, q, { ...change, ...(p !== q - 1 && { p }) }));
+      said.push(delta(q, { ...change, ...(p !== q - 1 && { skip: q - 1 - p }) }));
       p = q;
     }
   }

@@ -19,6 +19,8 @@ export function anyValue(shape: Shape, random: Random): unknown {
         0,
         shape.max,
       );
+    case 'term':
+      return [...shape.words, 'OwnReason'][whole(shape.words.length + 1)];
     case 'uid':
       return [random.uuid(), random.uuid().replaceAll('-', ''), 'own-uid'][whole(3)];
     case 'word':

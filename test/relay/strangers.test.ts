@@ -86,7 +86,7 @@ test('a Python client reads the fleet, and what it reads is as the schemas say',
   reader.stderr.setEncoding('utf8').on('data', (chunk: string) => (err += chunk));
   const ended = new Promise((resolve) => reader.on('close', resolve));
   while (reader.exitCode === null && !err.includes('ready\nready')) await sleep(50);
-  await say('delta', { b: 1, q: 3, t: T, pods: [{ ...snap.pods[0]!, ready: 0 }] });
+  await say('delta', { q: 3, t: T, pods: [{ ...snap.pods[0]!, ready: 0 }] });
   await say('met', met);
   const object = { kind: 'Pod', namespace: 'default', name: 'web' };
   const event = { id: 'e1', q: 4, t: T, type: 'Warning', reason: 'BackOff', object } as const;

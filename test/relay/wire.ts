@@ -6,12 +6,11 @@
  *
  *   wire.ts '{"crashes": 20, "keepAliveSeconds": 60, "idleSeconds": 120}'
  */
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createAuthority } from '../../scripts/lib/certificates.ts';
+import type { NewEvent } from '../../src/kube/event.ts';
+import type { PodState } from '../../src/relay/message.ts';
+import { farBroker, NEAR } from './far-broker.ts';
 import { createNode, pod, until } from './world.ts';
 
 export type WireTask = {
@@ -29,58 +28,35 @@ export type WireBytes = {
   readonly crash: number;
   /** The same with its event. */
   readonly crashAndEvent: number;
+  /** Its container has been started again: the status and three events. */
+  readonly restart: number;
   readonly idlePerDay?: number;
 };
 
-const NEAR = '10.9.0.1';
-const FAR = '10.9.0.2';
-const PORT = 8883;
+/** As long as a Deployment makes it. */
+const nameOf = (which: number) => `web-7d9c5b8f6d-x2x4${which}`;
+type SaidOfPod = Pick<NewEvent, 'type' | 'reason' | 'message'>;
+const CRASHED: Partial<PodState> = { ready: 0, reason: 'CrashLoopBackOff' };
+const BACK_OFF: SaidOfPod = {
+  type: 'Warning',
+  reason: 'BackOff',
+  message: 'Back-off restarting failed container main',
+};
+const IMAGE = '"docker.io/library/nginx:1.29"';
+const STARTED: readonly SaidOfPod[] = [
+  ['Pulled', `Container image ${IMAGE} already present on machine`] as const,
+  ['Created', 'Container created: main'] as const,
+  ['Started', 'Container started: main'] as const,
+].map(([reason, message]) => ({ type: 'Normal', reason, message }));
 /** Longer than TCP delays an acknowledgement. */
 const QUIET_MS = 300;
 const BETWEEN_DELTAS_MS = 10_000;
 
 function bytesNow(): number {
-  const line = /^ *near: *(.*)$/m.exec(readFileSync('/proc/net/dev', 'utf8'))?.[1] ?? '';
+  const line =
+    new RegExp(`^ *${NEAR}: *(.*)$`, 'm').exec(readFileSync('/proc/net/dev', 'utf8'))?.[1] ?? '';
   const fields = line.split(/ +/).map(Number);
   return fields[0]! + fields[8]!;
-}
-
-/** A broker behind an interface of its own. */
-async function farBroker() {
-  const directory = mkdtempSync(join(tmpdir(), 'limpet-wire-'));
-  const authority = createAuthority('fleet');
-  const { certificate, key } = authority.issue({ name: 'broker', names: [FAR] });
-  const [cert, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
-  writeFileSync(cert, certificate);
-  writeFileSync(keyFile, key);
-  const config = [
-    ...[`listener ${PORT} 0.0.0.0`, 'allow_anonymous true', 'user root'],
-    ...[`certfile ${cert}`, `keyfile ${keyFile}`],
-  ];
-  writeFileSync(join(directory, 'mosquitto.conf'), `${config.join('\n')}\n`);
-  const program = ['/usr/sbin/mosquitto', '-c', join(directory, 'mosquitto.conf')];
-  const child = spawn('unshare', ['--net', '--', ...program], { stdio: 'ignore' });
-  // It is in its namespace when it is no longer the program that brings it there.
-  const name = () => readFileSync(`/proc/${child.pid}/comm`, 'utf8').trim();
-  await until('mosquitto', () => name() === 'mosquitto');
-  const ip = (...args: string[]) => execFileSync('ip', args);
-  const farIp = (...args: string[]) =>
-    execFileSync('nsenter', [`--net=/proc/${child.pid}/ns/net`, 'ip', ...args]);
-  ip('link', 'add', 'near', 'type', 'veth', 'peer', 'name', 'far', 'netns', String(child.pid));
-  // Without it IPv6 would ask for routers and neighbours all the time.
-  ip('link', 'set', 'near', 'addrgenmode', 'none');
-  farIp('link', 'set', 'far', 'addrgenmode', 'none');
-  ip('addr', 'add', `${NEAR}/24`, 'dev', 'near');
-  ip('link', 'set', 'near', 'up');
-  farIp('addr', 'add', `${FAR}/24`, 'dev', 'far');
-  farIp('link', 'set', 'far', 'up');
-  return {
-    credentials: { authority: authority.certificate },
-    end: () => {
-      child.kill('SIGKILL');
-      rmSync(directory, { recursive: true, force: true });
-    },
-  };
 }
 
 /** Until nothing passes any more. */
@@ -97,47 +73,48 @@ async function quiet(): Promise<number> {
 async function measure(task: WireTask): Promise<WireBytes> {
   const broker = await farBroker();
   const { keepAliveSeconds } = task;
-  const at = { host: FAR, port: PORT, tls: true, credentials: broker.credentials };
   const begin = await quiet();
-  const node = createNode(() => ({ ...at, keepAliveSeconds }));
+  const node = createNode(() => ({ ...broker.at, keepAliveSeconds }));
+  for (const [which, one] of node.pods) node.pods.set(which, { ...one, name: nameOf(which) });
   await until('connected', () => node.relay.report().connected);
   const connected = await quiet();
-  let restarts = 0;
-  const crash = (withEvent: boolean) => {
-    const which = restarts % 10;
-    const crashed = { ...pod(which, ++restarts), ready: 0, reason: 'CrashLoopBackOff' };
-    node.pods.set(which, crashed);
-    if (withEvent) {
-      const { uid } = crashed;
-      const name = `${crashed.name}_${crashed.namespace}(${uid})`;
-      const message = `Back-off restarting failed container main in pod ${name}`;
-      const object = { kind: 'Pod', namespace: 'default', name: crashed.name, uid } as const;
-      const event = { type: 'Warning', reason: 'BackOff', message, object } as const;
-      node.relay.event(event, node.clock.now());
+  let turns = 0;
+  const turn = (change: Partial<PodState>, events: readonly SaidOfPod[]) => {
+    const which = turns % 10;
+    const name = nameOf(which);
+    const turned = { ...pod(which, ++turns), name, ...change };
+    node.pods.set(which, turned);
+    const { uid, namespace } = turned;
+    for (const event of events) {
+      const at = event.reason === 'BackOff' ? ` in pod ${name}_${namespace}(${uid})` : '';
+      const object = { kind: 'Pod', namespace, name, uid } as const;
+      node.relay.event({ ...event, message: event.message + at, object }, node.clock.now());
     }
     node.relay.changed();
   };
-  const average = async (withEvent: boolean) => {
+  const average = async (what: () => void) => {
+    const told = async () => {
+      what();
+      await sleep(50);
+      node.clock.skip(BETWEEN_DELTAS_MS);
+      await quiet();
+    };
     // The first ones tell the topics, once for a connection.
-    for (let n = 0; n < 2; n++) await told(withEvent);
+    for (let n = 0; n < 2; n++) await told();
     const from = bytesNow();
-    for (let n = 0; n < task.crashes; n++) await told(withEvent);
+    for (let n = 0; n < task.crashes; n++) await told();
     return Math.round((bytesNow() - from) / task.crashes);
   };
-  const told = async (withEvent: boolean) => {
-    crash(withEvent);
-    await sleep(50);
-    node.clock.skip(BETWEEN_DELTAS_MS);
-    await quiet();
-  };
-  const [crashBytes, crashAndEvent] = [await average(false), await average(true)];
+  const crash = await average(() => turn(CRASHED, []));
+  const crashAndEvent = await average(() => turn(CRASHED, [BACK_OFF]));
+  const restart = await average(() => turn({}, STARTED));
   const rest = await quiet();
   await sleep(task.idleSeconds * 1000);
   const idle = bytesNow() - rest;
   await node.end();
   broker.end();
   return {
-    ...{ connection: connected - begin, crash: crashBytes, crashAndEvent },
+    ...{ connection: connected - begin, crash, crashAndEvent, restart },
     ...(task.idleSeconds > 0 && { idlePerDay: Math.round((idle * 86_400) / task.idleSeconds) }),
   };
 }

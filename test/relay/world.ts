@@ -8,8 +8,8 @@ import { createLog } from '../../src/base/log.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { connectBroker, type BrokerOptions } from '../../src/mqtt/client.ts';
 import type { Encoding } from '../../src/relay/codec.ts';
-import type { PodState } from '../../src/relay/message.ts';
-import { Relay } from '../../src/relay/relay.ts';
+import type { Met, PodState } from '../../src/relay/message.ts';
+import { Relay, type RelayOptions } from '../../src/relay/relay.ts';
 import { openOutbox } from '../../src/store/outbox.ts';
 
 export const NAME = { fleet: 'farm', node: 'pi1' };
@@ -82,16 +82,24 @@ export const pod = (n: number, restarts = 0): PodState => ({
 /** `broker`: where it is, asked for each connection. */
 export function createNode(
   broker: () => Partial<BrokerOptions> & Pick<BrokerOptions, 'port'>,
-  more: { readonly directory?: string; readonly encoding?: Encoding } = {},
+  more: {
+    readonly directory?: string;
+    readonly encoding?: Encoding;
+    readonly linkGained?: RelayOptions['linkGained'];
+    /** Its figures, if it tells of any. */
+    readonly figures?: Omit<Met, 't' | 'ttl'>;
+  } = {},
 ) {
   const { directory = mkdtempSync(join(tmpdir(), 'limpet-relay-')), encoding = 'cbor' } = more;
   const clock = fastClock();
   const outbox = openOutbox(directory, { clock, log });
   const pods = new Map(Array.from({ length: 10 }, (_, n) => [n, pod(n)]));
   const stop = new AbortController();
+  const seconds = () => Math.floor(clock.now().wallMs / 1000);
   const relay = new Relay({
     ...{ name: NAME, encoding, homeAssistant: false, outbox, clock, log },
     random: seededRandom(1),
+    linkGained: more.linkGained ?? (() => new Promise(() => undefined)),
     connect: (session, signal) =>
       connectBroker(
         {
@@ -101,7 +109,10 @@ export function createNode(
         },
         signal,
       ),
-    facts: () => ({ node: { version: '1' }, pods: [...pods.values()], conditions: [] }),
+    facts: () => ({
+      ...{ node: { version: '1' }, pods: [...pods.values()], conditions: [] },
+      ...(more.figures && { met: { t: seconds(), ttl: 3600, ...more.figures } }),
+    }),
   });
   const running = relay.run(stop.signal);
   const end = async () => {
