@@ -24,6 +24,7 @@ import { openStore } from '../store/open.ts';
 import { clusterWork } from './cluster-work.ts';
 import type { Core, Foundation } from './core.ts';
 import { createCore } from './core.ts';
+import { createDrives, type Drives } from './drives.ts';
 import { findingsOf, fullHold } from './findings.ts';
 import { forgottenPods } from './forgotten.ts';
 import { createLocalApi } from './local-api.ts';
@@ -88,15 +89,16 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   for (const warning of options.configWarnings) log.warn(warning);
   const onLaterThan = (wallMs: number) => void (floorMs = Math.max(floorMs, wallMs));
   const base = { clock, log, store, trimHeap: () => libc?.trimHeap() };
+  const { runDirectory } = options;
+  const drives = createDrives({ clock, log, runDirectory, root: '' });
   const hardware = createHardware({
-    ...{ clock, log, rootDirectory },
-    root: '',
-    runDirectory: options.runDirectory,
+    ...{ clock, log, rootDirectory, runDirectory, root: '' },
     earliestWallMs: BUILT_WALL_MS,
     isSynchronized: () => libc?.clockIsSynchronized(),
+    driveLogs: drives.logs,
     onEvent: (event) => store.recordEvent({ ...event, object: nodeObject(options) }, clock.now()),
   });
-  const agent = new Agent(options, { ...base, hardware }, onLaterThan, stack);
+  const agent = new Agent(options, { ...base, hardware, drives }, onLaterThan, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -120,6 +122,7 @@ class Agent {
   readonly #ports: KubeletPorts;
   readonly #membership: Membership | undefined;
   readonly #hardware: Hardware;
+  readonly #drives: Drives;
   readonly #relay: AgentRelay | undefined;
   #inventory: Inventory | undefined;
   readonly #unknown = new Set<string>();
@@ -140,13 +143,18 @@ class Agent {
 
   constructor(
     options: AgentOptions,
-    { hardware, ...base }: Foundation & { readonly hardware: Hardware },
+    {
+      hardware,
+      drives,
+      ...base
+    }: Foundation & { readonly hardware: Hardware; readonly drives: Drives },
     onLaterThan: (wallMs: number) => void,
     stack: AsyncDisposableStack,
   ) {
     this.#options = options;
     this.#base = base;
     this.#hardware = hardware;
+    this.#drives = drives;
     this.#core = createCore(options, { ...base, onPods: () => this.#relay?.changed() }, stack);
     this.#usage = usageOf(options, base.clock, this.#core);
     const workers = () => this.#core.turns.workers.values();
@@ -202,6 +210,7 @@ class Agent {
         ports: this.#ports.run(signal),
         relay: this.#relay?.run(signal),
         hardware: this.#hardware.run(signal),
+        drives: this.#drives.run(signal),
         inventory: this.#takeInventory(signal),
       },
       log,

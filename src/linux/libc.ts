@@ -33,6 +33,10 @@ export type Libc = {
   mountTmpfs(target: string, flags: number, data: string): boolean;
   /** umount2(2) of what is on top at `target`, which is not followed where it is a link. */
   unmount(target: string): boolean;
+  /** ioctl(2) with the address of `argument`; what it returns, which is below zero where it failed. */
+  ioctl(fd: number, request: number, argument: Buffer): number;
+  /** Where the bytes of `buffer` lie: for a structure that points to them, while both are alive. */
+  addressOf(buffer: Buffer): bigint;
 };
 
 /** Undefined on a Node without ffi, or a system without glibc under its usual name. */
@@ -51,6 +55,8 @@ function bind(ffi: Ffi): Libc {
     adjtimex: { return: 'int32', arguments: ['buffer'] },
     mount: { return: 'int32', arguments: ['string', 'string', 'string', 'uint64', 'string'] },
     umount2: { return: 'int32', arguments: ['string', 'int32'] },
+    // Of any number of arguments in C; Linux passes integers and pointers to such a one as to others.
+    ioctl: { return: 'int32', arguments: ['int32', 'uint64', 'buffer'] },
     malloc_trim: { return: 'int32', arguments: ['uint64'] },
     socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
     sendto: {
@@ -67,6 +73,8 @@ function bind(ffi: Ffi): Libc {
     mountTmpfs: (target, flags, data) =>
       functions.mount('tmpfs', target, 'tmpfs', BigInt(flags), data) === 0,
     unmount: (target) => functions.umount2(target, UMOUNT_NOFOLLOW) === 0,
+    ioctl: (fd, request, argument) => functions.ioctl(fd, BigInt(request), argument),
+    addressOf: (buffer) => ffi.getRawPointer(buffer),
     sendDatagram(address, data) {
       const to = socketAddress(address);
       if (to === undefined) return false;
