@@ -25,6 +25,7 @@ import { openStore } from '../store/open.ts';
 import { clusterWork } from './cluster-work.ts';
 import type { Core, Foundation } from './core.ts';
 import { createCore } from './core.ts';
+import { createDrives, type Drives } from './drives.ts';
 import { findingsOf, fullHold } from './findings.ts';
 import { forgottenPods } from './forgotten.ts';
 import { createLocalApi } from './local-api.ts';
@@ -89,16 +90,17 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   for (const warning of options.configWarnings) log.warn(warning);
   const onLaterThan = (wallMs: number) => void (floorMs = Math.max(floorMs, wallMs));
   const base = { clock, log, store, trimHeap: () => libc?.trimHeap() };
+  const { runDirectory } = options;
+  const drives = createDrives({ clock, log, runDirectory, root: '' });
   const hardware = createHardware({
-    ...{ clock, log, rootDirectory },
-    root: '',
-    runDirectory: options.runDirectory,
+    ...{ clock, log, rootDirectory, runDirectory, root: '' },
     earliestWallMs: BUILT_WALL_MS,
     isSynchronized: () => libc?.clockIsSynchronized(),
+    driveLogs: drives.logs,
     onEvent: (event) => store.recordEvent({ ...event, object: nodeObject(options) }, clock.now()),
   });
   const links = createLinks(libc);
-  const agent = new Agent(options, { ...base, hardware, links }, onLaterThan, stack);
+  const agent = new Agent(options, { ...base, hardware, drives, links }, onLaterThan, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -113,6 +115,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   log.info('stopping; the containers go on');
 }
 
+/** What the board itself tells. */
+type BoardParts = { readonly hardware: Hardware; readonly drives: Drives; readonly links: Links };
+
 /** The parts of the agent, connected. */
 class Agent {
   readonly #options: AgentOptions;
@@ -122,6 +127,7 @@ class Agent {
   readonly #ports: KubeletPorts;
   readonly #membership: Membership | undefined;
   readonly #hardware: Hardware;
+  readonly #drives: Drives;
   readonly #relay: AgentRelay | undefined;
   #inventory: Inventory | undefined;
   readonly #unknown = new Set<string>();
@@ -142,17 +148,14 @@ class Agent {
 
   constructor(
     options: AgentOptions,
-    {
-      hardware,
-      links,
-      ...base
-    }: Foundation & { readonly hardware: Hardware; readonly links: Links },
+    { hardware, drives, links, ...base }: Foundation & BoardParts,
     onLaterThan: (wallMs: number) => void,
     stack: AsyncDisposableStack,
   ) {
     this.#options = options;
     this.#base = base;
     this.#hardware = hardware;
+    this.#drives = drives;
     this.#core = createCore(options, { ...base, onPods: () => this.#relay?.changed() }, stack);
     this.#usage = usageOf(options, base.clock, this.#core);
     const workers = () => this.#core.turns.workers.values();
@@ -208,6 +211,7 @@ class Agent {
         ports: this.#ports.run(signal),
         relay: this.#relay?.run(signal),
         hardware: this.#hardware.run(signal),
+        drives: this.#drives.run(signal),
         inventory: this.#takeInventory(signal),
       },
       log,

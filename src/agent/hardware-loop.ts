@@ -11,6 +11,7 @@ import type { Log } from '../base/log.ts';
 import type { NewEvent } from '../kube/event.ts';
 import { filesBelow } from '../hardware/files.ts';
 import { SOURCES } from '../hardware/index.ts';
+import type { DriveLogs } from '../hardware/nvme.ts';
 import type { HardwareSource, Reading, Sample, Sight } from '../hardware/source.ts';
 import { readCapped, writeDurable } from '../linux/files.ts';
 import { clockSetter } from '../linux/clock-setter.ts';
@@ -31,6 +32,7 @@ export type HardwareOptions = {
   readonly runDirectory: string;
   readonly earliestWallMs: number;
   readonly isSynchronized: () => boolean | undefined;
+  readonly driveLogs: () => DriveLogs;
   readonly onEvent: (event: Omit<NewEvent, 'object'>) => void;
   readonly sources?: readonly HardwareSource[];
 };
@@ -57,13 +59,13 @@ type Looked = {
 
 export function createHardware(options: HardwareOptions): Hardware {
   const { clock, log, root, onEvent, sources = SOURCES } = options;
-  const { rootDirectory, earliestWallMs, isSynchronized } = options;
+  const { rootDirectory, earliestWallMs, isSynchronized, driveLogs } = options;
   const filesOfOne = filesBelow(root, clock);
   const firstMs = clock.now().monoMs + FIRST_MS;
   const all: readonly Looked[] = sources.map((source) => ({
     source,
     sight: {
-      ...{ rootDirectory, earliestWallMs, isSynchronized },
+      ...{ rootDirectory, earliestWallMs, isSynchronized, driveLogs },
       files: filesOfOne(),
       clockSetter: () => clockSetter(root),
     },

@@ -35,8 +35,8 @@ export const LIMITS = {
   probeOutputBytes: 10 * 1024,
   /** Bytes of one file of the kernel about the board; the mounts of all pods are the most. */
   hardwareFileBytes: 1024 * 1024,
-  /** Bytes of the inventory that is kept until the next boot. */
-  inventoryBytes: 64 * 1024,
+  /** Bytes of what a child of our own executable tells, as it is kept until the next boot. */
+  childAnswerBytes: 64 * 1024,
   /** Events kept on the card. */
   events: 1000,
   /** Events kept for one pod. */

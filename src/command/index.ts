@@ -14,6 +14,11 @@ export const HIDDEN: readonly Entry[] = [
     summary: 'Print what the machine is made of',
     load: async () => (await import('./inventory.ts')).command,
   },
+  {
+    name: 'drives',
+    summary: 'Print what NVMe drives say of their health',
+    load: async () => (await import('./drives.ts')).command,
+  },
 ];
 
 export const COMMANDS: readonly Entry[] = [

@@ -2,12 +2,14 @@
  * File systems that were writable and are not any more: the kernel does that to one with errors.
  * Source: proc(5), mountinfo. What counts are the options of the file system, since a mount that
  * only shows it read-only is nothing unusual. Linux 6.12 and others show `rw` all the same after ext4
- * has stopped for an error, so where it is told to stop (`errors=remount-ro`) an error says it too.
+ * has stopped for an error, so where it is told to stop (`errors=remount-ro`) an error says it too. An
+ * NVMe drive that takes no writes any more says so itself.
  */
 import { basename } from 'node:path';
 import { parseMountInfo, type MountEntry } from '../linux/proc.ts';
 import type { Verdict } from '../node/board.ts';
 import { draftReading, type Draft } from './draft.ts';
+import { driveHealth, READ_ONLY } from './nvme.ts';
 import {
   beforeOf,
   figureOf,
@@ -20,6 +22,7 @@ import {
 
 const TYPE = 'StorageReadOnly';
 const WRITABLE = 'file_system_writable';
+const DRIVE_WRITABLE = 'drive_writable';
 /** Errors of a file system that takes no writes after one. */
 const STOPPING = 'file_system_stopping_errors';
 const MOUNTS = '/proc/self/mountinfo';
@@ -30,8 +33,13 @@ export const readOnly: HardwareSource = {
   // A few, since a look that fails between two that don't may not hide what turned meanwhile.
   keep: 6,
   types: [TYPE],
-  async read({ files }) {
+  async read({ files, driveLogs }) {
     const draft = draftReading(files);
+    for (const [drive, log] of Object.entries(driveLogs())) {
+      const health = driveHealth(draft, drive, log);
+      if (health === undefined) continue;
+      draft.add(DRIVE_WRITABLE, (health.warningBits & READ_ONLY) === 0 ? 1 : 0, drive);
+    }
     const text = await draft.text(MOUNTS);
     if (text === undefined) return draft.done();
     const seen = new Set<string>();
@@ -54,8 +62,9 @@ export const readOnly: HardwareSource = {
   },
   judge(history) {
     const mounts = figuresOf(history, WRITABLE);
+    const drives = figuresOf(history, DRIVE_WRITABLE);
     const old = beforeOf(history, TYPE);
-    if (mounts.length === 0) return withoutValue(history, TYPE);
+    if (mounts.length + drives.length === 0) return withoutValue(history, TYPE);
     const wasLost = (of: string) => old?.subjects?.includes(of) === true;
     const lost = mounts
       .filter(({ value, of = '' }) =>
@@ -65,10 +74,18 @@ export const readOnly: HardwareSource = {
       )
       .map(({ of = '' }) => of)
       .toSorted();
+    const ended = drives.flatMap(({ value, of = '' }) => (value === 0 ? of : [])).toSorted();
+    if (ended.length > 0) {
+      const message =
+        `${ended.join(', ')} takes no writes any more, since too much of it has failed: what is on it ` +
+        'can still be read; make a backup and replace it';
+      const subjects = [...lost, ...ended];
+      return [{ type: TYPE, status: 'True', reason: 'DriveIsReadOnly', message, subjects }];
+    }
     if (lost.length === 0) {
       const message = 'what was writable is';
       const well: Verdict = { type: TYPE, status: 'False', reason: 'Writable', message };
-      return unlessBlind(history, well, [WRITABLE, STOPPING]);
+      return unlessBlind(history, well, [WRITABLE, STOPPING, DRIVE_WRITABLE]);
     }
     const message =
       `${lost.join(', ')} can't be written to any more: see dmesg for the reason; after a reboot it is ` +

@@ -6,6 +6,7 @@
 import type { Now } from '../base/clock.ts';
 import type { Figure, Verdict } from '../node/board.ts';
 import type { Files } from './files.ts';
+import type { DriveLogs } from './nvme.ts';
 
 /** What a source may look at. */
 export type Sight = {
@@ -15,6 +16,8 @@ export type Sight = {
   readonly isSynchronized: () => boolean | undefined;
   /** Who sets the clock, if anybody is seen. */
   readonly clockSetter: () => string | undefined;
+  /** What NVMe drives said of themselves when they were asked last, which is seldom. */
+  readonly driveLogs: () => DriveLogs;
   /** Where limpet keeps its state: the disk that matters. */
   readonly rootDirectory: string;
   /** No clock that is right shows less, in milliseconds since 1970. */

@@ -53,6 +53,10 @@ export type Libc = {
   openRtnetlink(groups: number, signal: NodeJS.Signals): number | undefined;
   /** Takes all that has come to a socket, unseen. Does not wait. */
   drain(fd: number): void;
+  /** ioctl(2) with the address of `argument`; what it returns, which is below zero where it failed. */
+  ioctl(fd: number, request: number, argument: Buffer): number;
+  /** Where the bytes of `buffer` lie: for a structure that points to them, while both are alive. */
+  addressOf(buffer: Buffer): bigint;
 };
 
 /** Undefined on a Node without ffi, or a system without glibc under its usual name. */
@@ -71,6 +75,8 @@ function bind(ffi: Ffi): Libc {
     adjtimex: { return: 'int32', arguments: ['buffer'] },
     mount: { return: 'int32', arguments: ['string', 'string', 'string', 'uint64', 'string'] },
     umount2: { return: 'int32', arguments: ['string', 'int32'] },
+    // Of any number of arguments in C; Linux passes integers and pointers to such a one as to others.
+    ioctl: { return: 'int32', arguments: ['int32', 'uint64', 'buffer'] },
     malloc_trim: { return: 'int32', arguments: ['uint64'] },
     socket: { return: 'int32', arguments: ['int32', 'int32', 'int32'] },
     sendto: {
@@ -109,6 +115,8 @@ function bind(ffi: Ffi): Libc {
       const bytes = Buffer.alloc(NETLINK_BYTES);
       while (functions.recv(fd, bytes, BigInt(bytes.length), MSG_DONTWAIT) > 0n);
     },
+    ioctl: (fd, request, argument) => functions.ioctl(fd, BigInt(request), argument),
+    addressOf: (buffer) => ffi.getRawPointer(buffer),
     sendDatagram(address, data) {
       const to = socketAddress(address);
       if (to === undefined) return false;

@@ -1,10 +1,9 @@
 // The loop over the sources: intervals, turns, events, and what outlives a restart.
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { createHardware, type HardwareOptions } from '../../src/agent/hardware-loop.ts';
-import { takeInventory } from '../../src/agent/inventory.ts';
 import { SOURCES } from '../../src/hardware/index.ts';
 import type { HardwareSource, Sight } from '../../src/hardware/source.ts';
 import type { Turn } from '../../src/node/board.ts';
@@ -41,6 +40,7 @@ function start(t: TestContext, tree: Tree | string, over: Partial<HardwareOption
     rootDirectory: '/var/lib/limpet',
     runDirectory: join(root, 'run'),
     isSynchronized: () => true,
+    driveLogs: () => ({}),
     onEvent: (event) => events.push(event),
     ...over,
     sources,
@@ -180,38 +180,4 @@ test('each source at its interval, what is not there seldom, and a broken one al
   const { mtimeMs } = statSync(join(root, 'run/board.json'));
   await pass(60_000);
   assert.equal(statSync(join(root, 'run/board.json')).mtimeMs, mtimeMs);
-});
-
-const NODE = process.execPath;
-const printing = (script: string) => [NODE, '-e', script] as const;
-
-test('the inventory is taken once a boot, and kept', async (t) => {
-  const run = makeTree(t, {});
-  const signal = new AbortController().signal;
-  const take = async (script: string) => {
-    const clock = handClock();
-    const { log, lines } = captureLog();
-    const options = { clock, log, runDirectory: run, argv: printing(script) };
-    const taking = takeInventory(options, signal);
-    await REAL.sleep(40, signal);
-    clock.advance(3 * 60_000);
-    // Where it hangs, its time is over.
-    void REAL.sleep(1500, signal).then(() => clock.advance(60_000));
-    return { inventory: await taking, said: JSON.stringify(lines) };
-  };
-  for (const [script, said] of [
-    ['console.log("no json")', /no JSON/],
-    ['process.exit(3)', /ended with 3/],
-    ['setInterval(() => 0, 1000)', /longer than 60 s/],
-    ['process.stdout.write("x".repeat(1e6)); setInterval(() => 0, 1000)', /larger than/],
-  ] as const) {
-    const bad = await take(script);
-    assert.equal(bad.inventory, undefined, script);
-    assert.match(bad.said, said);
-  }
-  const good = await take('console.log(JSON.stringify({ cpu: { brand: "A72" } }))');
-  assert.deepEqual(good.inventory, { boot: 'boot-1', cpu: { brand: 'A72' } });
-  const kept = await take('process.exit(3)');
-  assert.deepEqual(kept.inventory, good.inventory);
-  rmSync(join(run, 'inventory.json'));
 });

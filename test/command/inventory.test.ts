@@ -7,7 +7,7 @@ import { limpet } from './cli.ts';
 test('inventory prints what this machine is made of, and is not in the help', async () => {
   const { code, out } = await limpet(['inventory']);
   assert.equal(code, 0);
-  assert.ok(out.length < LIMITS.inventoryBytes);
+  assert.ok(out.length < LIMITS.childAnswerBytes);
   const found = JSON.parse(out) as { cpu: { cores: number; flags?: string }; memLayout: unknown[] };
   assert.ok(found.cpu.cores >= 1);
   assert.equal(found.cpu.flags, undefined);

@@ -11,7 +11,6 @@ import { temperature } from '../../src/hardware/temperature.ts';
 import { throttling } from '../../src/hardware/throttling.ts';
 import { underVoltage } from '../../src/hardware/under-voltage.ts';
 import { memory } from '../../src/hardware/memory.ts';
-import { wear } from '../../src/hardware/wear.ts';
 import type { Figure } from '../../src/node/board.ts';
 import { PI_3, PI_4, PI_5, PI_ZERO_2_W, ROCK64 } from './boards.ts';
 import { judgeAll, makeTree, reading, sightOf, turnsOf, word, type Tree } from './tree.ts';
@@ -306,17 +305,6 @@ test('as many mounts as many pods have', async (t) => {
   assert.ok(figures.some(({ of }) => of === '/ (/dev/mmcblk0p2)'));
 });
 
-test('two worn disks are both told of', async (t) => {
-  const worn = {
-    'sys/block/mmcblk2/size': '1000000\n',
-    'sys/block/mmcblk2/device/life_time': '0x0b 0x0b\n',
-  };
-  const read = await wear.read(sightOf(makeTree(t, { ...ROCK64, ...worn })));
-  const [verdict] = judgeAll(wear, [read]).at(-1) ?? [];
-  assert.deepEqual(verdict?.subjects, ['mmcblk1', 'mmcblk2']);
-  assert.match(verdict?.message ?? '', /^mmcblk1: .*; mmcblk2: it is past the life/);
-});
-
 test('a weak signal that has other reasons beside it keeps its own limits', () => {
   const look = (dbm: number, speed: number) =>
     reading({
@@ -425,31 +413,6 @@ test('links: many changes in a short time', () => {
   );
   assert.equal(turnsOf(link, 'LinkPoor', looks)[2], 'False LinkIsGood');
   assert.equal(turnsOf(link, 'LinkPoor', looks)[3], 'True LinkFlaps');
-});
-
-test('wear: what eMMC says, and what was written to a card', async (t) => {
-  const judge = async (tree: Tree): Promise<string | undefined> => {
-    const read = await wear.read(sightOf(makeTree(t, tree)));
-    return turnsOf(wear, 'StorageWorn', [read])[0];
-  };
-  const life = (text: string, reserve = '0x01') => ({
-    ...ROCK64,
-    'sys/block/mmcblk1/device/life_time': `${text}\n`,
-    'sys/block/mmcblk1/device/pre_eol_info': `${reserve}\n`,
-  });
-  assert.equal(await judge(life('0x01 0x02')), 'False LifeLeft');
-  assert.equal(await judge(life('0x0b 0x01')), 'True LifeIsOver');
-  assert.equal(await judge(life('0x01 0x01', '0x02')), 'True NearlyWorn');
-  assert.equal(await judge(life('0x01 0x01', '0x03')), 'True ReserveIsOver');
-  // 0 says that the maker tells nothing.
-  assert.equal(await judge(life('0x00 0x00', '0x00')), 'False LifeLeft');
-  const written = 'sys/fs/ext4/mmcblk0p2/lifetime_write_kbytes';
-  assert.equal(await judge({ ...PI_3, [written]: `${8 * 1024 ** 3}\n` }), 'True MuchWritten');
-  const virtual = {
-    'sys/block/vda/size': '100\n',
-    'sys/fs/ext4/vda1/lifetime_write_kbytes': '9999\n',
-  };
-  assert.equal(await judge(virtual), '-');
 });
 
 test('an empty machine has no conditions but those of its clock', async (t) => {

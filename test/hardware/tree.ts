@@ -30,6 +30,7 @@ export function sightOf(root: string, over: Partial<Sight> = {}): Sight {
     files: filesBelow(root, REAL)(),
     isSynchronized: () => true,
     clockSetter: () => 'systemd-timesyncd',
+    driveLogs: () => ({}),
     rootDirectory: '/var/lib/limpet',
     earliestWallMs: 0,
     ...over,

@@ -62,6 +62,14 @@ export function handClock(wallMs = 1_800_000_000_000): HandClock {
   };
 }
 
+/** Until something waits for the clock, or `work` has ended without. */
+export async function untilWaiting(clock: HandClock, work: Promise<unknown>): Promise<void> {
+  let hasEnded = false;
+  const end = () => void (hasEnded = true);
+  void work.then(end, end);
+  while (clock.timers === 0 && !hasEnded) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
 export function captureLog(): { readonly log: Log; readonly lines: string[] } {
   const lines: string[] = [];
   return { log: createLog('debug', (line) => lines.push(line)), lines };
