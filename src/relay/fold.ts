@@ -3,9 +3,9 @@
  * often and with what losses: a snapshot that is newer than all else gives the truth, and until one
  * has come the view says that it is behind.
  *
- * Links of the chain: a delta follows the snapshot or delta whose `q` is before its own, but for the
- * numbers that it skips. Any other delta shows
- * that something is missing: `pending`. The reader then asks for the snapshot again.
+ * Links of the chain: a delta builds on the newest snapshot, and follows the snapshot or delta whose
+ * `q` is before its own, but for the numbers that it skips. Any other delta shows that something is
+ * missing: `pending`. The reader then asks for the snapshot again.
  */
 import { eventsIn } from './events.ts';
 import type {
@@ -126,11 +126,15 @@ function foldDelta(view: View, delta: Delta): View {
   if (delta.h === 1) return view;
   const { base, pending } = view;
   if (base !== undefined && delta.q <= base.q) return view;
-  if (base !== undefined && delta.q - 1 - (delta.skip ?? 0) === base.q) {
+  if (base !== undefined && follows(base, delta)) {
     return withPending(heard({ ...view, base: withDelta(base, delta) }, delta.t));
   }
   if (pending !== undefined && delta.q <= pending.q) return view;
   return heard({ ...view, pending: delta }, delta.t);
+}
+
+function follows(base: Base, { q, skip = 0, b }: Delta): boolean {
+  return q - 1 - skip === base.q && (b === undefined || q - b === base.g);
 }
 
 /** Takes the delta that came too early, if it fits now. */

@@ -105,6 +105,8 @@ export type Delta = {
   readonly t: number;
   /** Numbers between the `q` of the snapshot or delta before this one and its own; absent: 0. */
   readonly skip?: number;
+  /** Its `q` less this is the generation of the snapshot that it builds on. */
+  readonly b?: number;
   /** Pods that are new, have changed or have events, each whole. */
   readonly pods?: readonly PodNews[];
   readonly conditions?: readonly Condition[];
@@ -327,6 +329,7 @@ export const SHAPES = {
     q: COUNT,
     t: TIME,
     skip: optional({ ...COUNT, doc: 'numbers since the q of the message before; absent: 0' }),
+    b: optional({ ...COUNT, doc: 'q less this: generation of the snapshot that it builds on' }),
     pods: optional(NEWS),
     conditions: optional(CONDITIONS),
     gone: optional({ kind: 'list', of: UID, max: MAX_PODS, doc: 'uids' }),

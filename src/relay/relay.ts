@@ -92,6 +92,8 @@ const IN_FLIGHT = 8;
 const WILL_DELAY_SECONDS = 30;
 
 type Told = {
+  /** Of the snapshot. */
+  readonly g: number;
   /** Of the last link of the chain. */
   q: number;
   readonly pods: Map<string, PodState>;
@@ -336,7 +338,7 @@ export class Relay {
       ...{ v, g, q, t: secondsOf(now), sid, node, pods, conditions },
     });
     this.#snapMonoMs = now.monoMs;
-    this.#told = { q, pods: byUid(pods), conditions: byType(conditions) };
+    this.#told = { g, q, pods: byUid(pods), conditions: byType(conditions) };
   }
 
   async #row(connection: BrokerConnection, row: OutboxRow): Promise<void> {
@@ -373,7 +375,7 @@ export class Relay {
     for (const one of turned) told.conditions.set(one.type, one);
     for (const uid of gone) told.pods.delete(uid);
     await this.#publish(connection, 'delta', {
-      ...{ q, t },
+      ...{ q, t, b: q - told.g },
       ...(skip > 0 && { skip }),
       ...(news.length > 0 && {
         pods: news.map((pod) => withEvents(pod, carried.get(pod.uid), { q, t })),

@@ -63,6 +63,11 @@ test('a late will that was retained gives way to the snapshot of the session aft
   assert.equal(all(later, newer).state?.s, 'offline');
 });
 
+test('a delta that builds on another snapshot does not fit', () => {
+  assert.equal(isBehind(all(snap(7, 10), delta(11, { b: 4 }))), false);
+  assert.equal(isBehind(all(snap(6, 10), delta(11, { b: 4 }))), true);
+});
+
 test('a delta changes what it names, and only that', () => {
   const view = all(
     snap(1, 10, { pods: [podState('a'), podState('b')] }),
