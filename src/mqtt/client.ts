@@ -247,7 +247,7 @@ function connectionOf(parts: {
     publish: async (topic, payload, { qos, retain, expirySeconds }) => {
       const bytes = HEADER_BYTES + Buffer.byteLength(topic) + payload.length;
       if (bytes > brokerBytes) throw tooLong(where, topic, bytes, brokerBytes);
-      await answered(`a message to ${topic}`, (done) =>
+      const sent = answered(`a message to ${topic}`, (done) =>
         client.publish(
           topic,
           Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
@@ -261,6 +261,9 @@ function connectionOf(parts: {
           done,
         ),
       );
+      await sent.catch((error: Failure) => {
+        throw bytes < LONG_BYTES ? error : atLong(error, topic, bytes);
+      });
     },
     subscribe: (topic) =>
       answered(`the subscription to ${topic}`, (done) =>
@@ -284,6 +287,15 @@ function connectionOf(parts: {
 const END_MS = 2000;
 /** All of a message but its topic and payload. Source: MQTT 5.0, section 3.3 */
 const HEADER_BYTES = 20;
+
+/** Of a message for which some brokers close the connection, those of MQTT 3.1.1 without a word. */
+const LONG_BYTES = 8192;
+
+function atLong(error: Failure, topic: string, bytes: number): Failure {
+  if (error.code !== 'Unavailable') return error;
+  const at = `at a message of ${bytes} bytes to ${topic}: does it take packets of that length?`;
+  return new Failure(error.code, `${error.message} ${at}`, { cause: error });
+}
 
 function tooLong(where: string, topic: string, bytes: number, most: number): Failure {
   return new Failure(

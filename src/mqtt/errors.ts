@@ -68,7 +68,11 @@ const KNOWN: readonly (readonly [RegExp, FailureCode, string])[] = [
     'does not speak TLS on that port; use mqtt:// instead of mqtts://, or the right port',
   ],
   [/Keepalive timeout/, 'DeadlineExceeded', 'did not answer a ping: it hangs or the link is lost'],
-  [/^(ECONNRESET|EPIPE|ECONNABORTED)$|^closed$/, 'Unavailable', 'closed the connection'],
+  [
+    /^(ECONNRESET|EPIPE|ECONNABORTED)$|^closed$|^Connection closed$/,
+    'Unavailable',
+    'closed the connection',
+  ],
   [
     /header|packet|protocol|parse|cannot|invalid|range|buffer|QoS|length/i,
     'InvalidArgument',

@@ -78,6 +78,8 @@ export type RelayReport = {
 
 const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 5 * 60_000;
+/** A connection that goes on for so long was good. */
+const GOOD_MS = 60_000;
 /** All boards of a place get their link back at once. */
 const AFTER_LINK_MS = 3000;
 /** From the first change to its delta, unless there are events to be told. */
@@ -116,6 +118,8 @@ export class Relay {
   #changedMonoMs: number | undefined;
   /** When the first event since they were last told was heard of. */
   #eventMonoMs: number | undefined;
+  /** When all was told for the first time in this connection, or in the last one. */
+  #allToldMonoMs: number | undefined;
   #ignored = 0;
   #connection: BrokerConnection | undefined;
   #since: Now;
@@ -170,7 +174,7 @@ export class Relay {
     let failures = 0;
     while (!signal.aborted) {
       try {
-        await this.#session(signal, () => void (failures = 0));
+        await this.#session(signal);
       } catch (error) {
         if (signal.aborted) break;
         if (!(error instanceof Failure)) throw error;
@@ -178,7 +182,7 @@ export class Relay {
         if (message !== this.#problem) log.warn('the relay is not connected', { message });
         this.#ended(message);
         outbox.release();
-        failures += 1;
+        failures = this.#wasGood() ? 1 : failures + 1;
         const most = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** failures);
         const ms = MIN_BACKOFF_MS + random.next() * (most - MIN_BACKOFF_MS);
         if (await this.#pause(ms, signal)) failures = 0;
@@ -210,9 +214,19 @@ export class Relay {
     this.#problem = problem;
   }
 
-  async #session(signal: AbortSignal, onConnected: () => void): Promise<void> {
+  /**
+   * The last connection was one that goes on. One that breaks off at what we tell each time, or that
+   * another client of our name takes away, is no reason to begin anew with short pauses.
+   */
+  #wasGood(): boolean {
+    const { clock } = this.#options;
+    return clock.now().monoMs - (this.#allToldMonoMs ?? Infinity) >= GOOD_MS;
+  }
+
+  async #session(signal: AbortSignal): Promise<void> {
     const { clock, connect, name, outbox, log } = this.#options;
     const begin = clock.now();
+    this.#allToldMonoMs = undefined;
     const sid = `${begin.boot.slice(0, 8)}-${outbox.number().toString(36)}`;
     const state = (s: State['s']): State => ({ s, sid, t: secondsOf(clock.now()) });
     const will = {
@@ -231,7 +245,6 @@ export class Relay {
       this.#wantsSnap = true;
       [this.#toldHa, this.#toldMet] = [undefined, undefined];
       this.#folded.clear();
-      onConnected();
       log.info('the relay is connected', { version: connection.version });
       let closed: Failure | undefined;
       void connection.closed.then((reason) => {
@@ -241,6 +254,7 @@ export class Relay {
       while (!signal.aborted) {
         if (closed !== undefined) throw closed;
         const waitMs = await this.#tell(connection, sid);
+        this.#allToldMonoMs ??= clock.now().monoMs;
         await this.#rest(waitMs, signal);
       }
       const patience = clock.at(clock.now().monoMs + GOODBYE_MS, () =>

@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { encode as cbor } from 'cborg';
+import { LIMITS } from '../../src/base/limits.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { decode, encode } from '../../src/relay/codec.ts';
 import { MESSAGE_BYTES, type Delta, type PodState, type Snap } from '../../src/relay/message.ts';
@@ -72,6 +73,23 @@ test('the sizes: a snapshot of ten pods, a delta of one crash', () => {
   assert.ok(encode('snap', snap, 'cbor').length <= 1100);
   assert.ok(encode('delta', crash, 'cbor').length <= 84);
   assert.ok(encode('delta', withEvent, 'cbor').length <= 134);
+});
+
+test('110 pods with the longest names are one message that brokers take, in each encoding', () => {
+  const longest: PodState = {
+    ...podState(0),
+    ...{ namespace: 'n'.repeat(63), name: 'x'.repeat(253), reason: 'r'.repeat(64) },
+    ...{ containers: 4, restarts: 1234 },
+  };
+  const pods = Array.from({ length: LIMITS.pods }, (_, n) => ({
+    ...longest,
+    uid: podState(n).uid,
+  }));
+  for (const encoding of ['cbor', 'json'] as const) {
+    const bytes = encode('snap', { ...snap, pods }, encoding);
+    assert.ok(bytes.length <= 64_000, `${bytes.length} bytes`);
+    assert.ok(decode('snap', bytes).ok);
+  }
 });
 
 test('what is too long or no number is brought into bounds, and can be read', () => {
