@@ -31,6 +31,7 @@ import {
   isFresh,
   newestOf,
   nextBackoff,
+  ofAttempt,
   policyOf,
   roleOf,
   stampAt,
@@ -244,6 +245,8 @@ function actionEnded(
       return { ...done, volumes: { ...seen.volumes, [action.volume.name]: 'up' } };
     case 'TearDownVolume':
       return { ...done, volumes: { ...seen.volumes, [action.volume.name]: 'down' } };
+    case 'StopContainer':
+      return graceOver(done, action);
     default:
       return done;
   }
@@ -274,6 +277,15 @@ function noteStops(seen: Seen, now: Now): Seen {
     ledger = withContainer(ledger, action.name, { ...container, stopping });
   }
   return ledger === seen.ledger ? seen : withLedger(seen, ledger);
+}
+
+/** Its grace is over with the stop; one that the pod's end is given later begins anew. */
+function graceOver(seen: Seen, { name, id }: Action & { type: 'StopContainer' }): Seen {
+  const container = seen.ledger.containers[name];
+  if (seen.ledger.ending !== undefined || container?.stopping === undefined) return seen;
+  if (ofAttempt(seen, name, container.attempt)?.id !== id) return seen;
+  const { stopping: _, ...rest } = container;
+  return withLedger(seen, withContainer(seen.ledger, name, rest));
 }
 
 /**

@@ -130,6 +130,20 @@ test('a container that was killed before the pod began to end takes nothing of t
   ]);
 });
 
+test('what has ended unseen before the pod began to end takes nothing of the grace', () => {
+  const initContainers = [container('side', { restartPolicy: 'Always' })];
+  const rig = new Rig(pod('p', { initContainers }), { a: { termMs: 3000 }, side: DEAF });
+  rig.after(1);
+  rig.zero();
+  rig.probed('a', 'liveness', 'failure');
+  rig.after(2);
+  rig.fail('Look', 'Unavailable', 4);
+  rig.after(2);
+  rig.delete(30);
+  const lines = rig.after(60);
+  assert.match(lines[0]!, /^[0-9.]+ StopContainer side#0 30s$/, lines.join('\n'));
+});
+
 test('a stop that failed is tried again with the whole grace', () => {
   const rig = new Rig(pod('p', {}), { a: DEAF });
   rig.after(1);
