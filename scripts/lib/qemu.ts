@@ -73,6 +73,8 @@ export function machineLine(machine: Machine): string[] {
     ...['-device', 'virtio-blk-pci,drive=disk', '-device', 'virtio-rng-pci'],
     // It bites nobody who has not woken it, and then resets the machine.
     ...['-device', 'i6300esb', '-action', 'watchdog=reset'],
+    // Free, for a device that a case plugs in.
+    ...['-device', 'pcie-root-port,id=free-slot'],
     ...['-chardev', `file,id=serial,path=${comma(machine.console)},append=on`],
     ...['-serial', 'chardev:serial'],
   ];

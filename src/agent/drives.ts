@@ -31,8 +31,8 @@ export type Drives = {
   run(signal: AbortSignal): Promise<void>;
 };
 
-/** After the inventory. */
-const FIRST_MS = 4 * 60_000;
+/** The board has other things to do first; the inventory comes a minute later. */
+const FIRST_MS = 2 * 60_000;
 const EVERY_MS = 6 * 3_600_000;
 const MAX_DRIVES = 16;
 const KEPT = 'drives.json';

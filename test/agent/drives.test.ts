@@ -9,7 +9,7 @@ import { healthPage } from '../hardware/health-log.ts';
 import { makeTree, REAL } from '../hardware/tree.ts';
 import { captureLog, handClock, untilWaiting } from '../store/world.ts';
 
-const FIRST_MS = 4 * 60_000;
+const FIRST_MS = 2 * 60_000;
 const EVERY_MS = 6 * 3_600_000;
 const ASKED = 'require("fs").appendFileSync(process.argv[1], process.argv.slice(2) + "\\n");';
 const telling = (logs: object) => `console.log(${JSON.stringify(JSON.stringify(logs))})`;
