@@ -41,6 +41,12 @@ test('a token makes a Ready node', { timeout: TIMEOUT_MS }, async () => {
   assert.equal(await kubectl('get', 'node', NAME, '-o', address), node.address);
   const version = 'jsonpath={.status.nodeInfo.kubeletVersion}';
   assert.match(await kubectl('get', 'node', NAME, '-o', version), /^v1\.36\./);
+  // Conditions of the board are taken from a node as those of every node are.
+  await kubectl('wait', '--for=condition=ClockUntrusted', '--timeout=60s', `node/${NAME}`);
+  assert.match(
+    await kubectl('describe', 'node', NAME),
+    /^ +ClockUntrusted +True .* NotSynchronized +.*nobody has set it/m,
+  );
 });
 
 test('the lease is renewed', { timeout: TIMEOUT_MS }, async () => {
