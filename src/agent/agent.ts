@@ -12,8 +12,7 @@ import { BUILT_WALL_MS } from '../base/version.ts';
 import type { EventObject, NewEvent } from '../kube/event.ts';
 import type { Pod } from '../kube/pod.ts';
 import { fileFailure } from '../linux/files.ts';
-import { openLibc } from '../linux/libc.ts';
-import { createLinks, type Links } from '../linux/links.ts';
+import { openLibc, type Libc } from '../linux/libc.ts';
 import { createNotifier } from '../linux/notify.ts';
 import { bootId } from '../linux/proc.ts';
 import type { Want } from '../pod/model.ts';
@@ -99,8 +98,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     driveLogs: drives.logs,
     onEvent: (event) => store.recordEvent({ ...event, object: nodeObject(options) }, clock.now()),
   });
-  const links = createLinks(libc);
-  const agent = new Agent(options, { ...base, hardware, drives, links }, onLaterThan, stack);
+  const agent = new Agent(options, { ...base, hardware, drives, libc }, onLaterThan, stack);
   if (notifier.watchdogMs !== undefined) {
     const beatMs = notifier.watchdogMs / 2;
     const beat = () => {
@@ -116,7 +114,11 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
 }
 
 /** What the board itself tells. */
-type BoardParts = { readonly hardware: Hardware; readonly drives: Drives; readonly links: Links };
+type BoardParts = {
+  readonly hardware: Hardware;
+  readonly drives: Drives;
+  readonly libc: Libc | undefined;
+};
 
 /** The parts of the agent, connected. */
 class Agent {
@@ -148,7 +150,7 @@ class Agent {
 
   constructor(
     options: AgentOptions,
-    { hardware, drives, links, ...base }: Foundation & BoardParts,
+    { hardware, drives, libc, ...base }: Foundation & BoardParts,
     onLaterThan: (wallMs: number) => void,
     stack: AsyncDisposableStack,
   ) {
@@ -163,7 +165,7 @@ class Agent {
       options,
       {
         ...{ ...base, workers, conditions: hardware.conditions, figures: hardware.figures },
-        ...{ hostIPs: this.#core.hostIPs, usage: this.#usage, links },
+        ...{ hostIPs: this.#core.hostIPs, usage: this.#usage, libc },
       },
       stack,
     );

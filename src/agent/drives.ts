@@ -8,11 +8,10 @@ import { join } from 'node:path';
 import { abortable } from '../base/abortable.ts';
 import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
-import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
 import type { DriveLog, DriveLogs } from '../hardware/nvme.ts';
-import { readCapped, writeDurable } from '../linux/files.ts';
-import { ownCommand, parsedObject, startChild, type Argv } from './own-child.ts';
+import { writeDurable } from '../linux/files.ts';
+import { keptInBoot, ownCommand, parsedObject, startChild, type Argv } from './own-child.ts';
 
 export type DrivesOptions = {
   readonly clock: Clock;
@@ -106,10 +105,8 @@ async function readKept(
   path: string,
   boot: string,
 ): Promise<{ readonly monoMs: number; readonly logs: DriveLogs } | undefined> {
-  const bytes = await readCapped(path, LIMITS.childAnswerBytes).catch(() => undefined);
-  const kept = bytes === undefined ? undefined : parsedObject(bytes.toString('utf8'));
-  const { monoMs, logs: found } = kept ?? {};
-  if (kept?.['boot'] !== boot || typeof monoMs !== 'number') return undefined;
+  const { monoMs, logs: found } = (await keptInBoot(path, boot)) ?? {};
+  if (typeof monoMs !== 'number') return undefined;
   const logs = logsIn((found ?? undefined) as Readonly<Record<string, unknown>> | undefined);
   return logs === undefined ? undefined : { monoMs, logs };
 }

@@ -7,10 +7,9 @@
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
-import { LIMITS } from '../base/limits.ts';
 import type { Log } from '../base/log.ts';
-import { readCapped, writeDurable } from '../linux/files.ts';
-import { ownCommand, parsedObject, startChild, type Argv } from './own-child.ts';
+import { writeDurable } from '../linux/files.ts';
+import { keptInBoot, ownCommand, parsedObject, startChild, type Argv } from './own-child.ts';
 
 export type InventoryOptions = {
   readonly clock: Clock;
@@ -37,9 +36,8 @@ export async function takeInventory(
   const { clock, log, runDirectory, argv = ownCommand('inventory') } = options;
   const path = join(runDirectory, KEPT);
   const { boot } = clock.now();
-  const kept = await readCapped(path, LIMITS.childAnswerBytes).catch(() => undefined);
-  const known = kept === undefined ? undefined : parsedObject(kept.toString('utf8'));
-  if (known?.['boot'] === boot) return known;
+  const kept = await keptInBoot(path, boot);
+  if (kept !== undefined) return kept;
   try {
     await clock.sleep(FIRST_MS, signal);
     const found = parsedObject(await startChild(argv, clock, signal).output);

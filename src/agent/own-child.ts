@@ -4,6 +4,7 @@ import { isSea } from 'node:sea';
 import type { Clock } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
+import { readCapped } from '../linux/files.ts';
 
 export type Argv = readonly [program: string, ...args: string[]];
 
@@ -74,6 +75,16 @@ export function startChild(argv: Argv, clock: Clock, signal: AbortSignal): OwnCh
     else end(new Failure('Unknown', `it ended with ${killedBy ?? String(status)}`));
   });
   return { output: output.promise, ended: ended.promise };
+}
+
+/** The object that was kept at `path` in this boot; undefined where there is none. */
+export async function keptInBoot(
+  path: string,
+  boot: string,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const bytes = await readCapped(path, LIMITS.childAnswerBytes).catch(() => undefined);
+  const kept = bytes === undefined ? undefined : parsedObject(bytes.toString('utf8'));
+  return kept?.['boot'] === boot ? kept : undefined;
 }
 
 /** The object in a JSON text; undefined where there is none. */

@@ -4,7 +4,8 @@ import { Failure } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { PodStatus } from '../kube/pod.ts';
-import type { Links } from '../linux/links.ts';
+import type { Libc } from '../linux/libc.ts';
+import { createLinks } from '../linux/links.ts';
 import { leadsOverMobile } from '../linux/machine.ts';
 import { cpuCount, kernelVersion, memTotalBytes } from '../linux/proc.ts';
 import type { BoardCondition, Figure } from '../node/board.ts';
@@ -37,7 +38,8 @@ export type RelayedFacts = {
   /** Of this machine. */
   readonly hostIPs: () => readonly string[];
   readonly usage: ReadUsage;
-  readonly links: Links;
+  /** To hear of links that come. */
+  readonly libc: Libc | undefined;
 };
 
 const DEADLINE_MS = 30_000;
@@ -58,7 +60,7 @@ export function createRelay(
     figures,
     hostIPs,
     usage,
-    links,
+    libc,
   }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
@@ -86,7 +88,7 @@ export function createRelay(
         });
   const relay: Relay = new Relay({
     ...{ name, encoding: settings.format, homeAssistant: settings.homeAssistant },
-    ...{ outbox, clock, log, random: systemRandom(), linkGained: links.gained },
+    ...{ outbox, clock, log, random: systemRandom(), linkGained: createLinks(libc).gained },
     connect: async (session, signal) => {
       // Where no broker is configured the package stays out of memory.
       const { connectBroker } = await import('../mqtt/client.ts');

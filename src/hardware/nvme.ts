@@ -2,6 +2,7 @@
  * What an NVMe drive says of its own health in the log page "SMART / Health Information" (02h).
  * Source: NVM Express Base Specification 2.0, 5.16.1.3.
  */
+import { HEALTH_LOG_BYTES } from '../linux/nvme.ts';
 import type { Draft } from './draft.ts';
 
 /** What the drive answered when it was asked last: 512 bytes as base64, or why it did not. */
@@ -26,7 +27,6 @@ export type DriveHealth = {
   readonly mediaErrors: number;
 };
 
-const PAGE_BYTES = 512;
 /** Data is counted in thousands of 512 bytes. */
 const UNIT_BYTES = 512_000;
 
@@ -40,8 +40,8 @@ export function driveHealth(draft: Draft, drive: string, log: DriveLog): DriveHe
   const unusable = (why: string) => draft.trouble(`the health log of /dev/${drive}: ${why}`);
   if ('error' in log) return void unusable(log.error.slice(0, 160));
   const page = Buffer.from(log.page, 'base64');
-  if (page.length !== PAGE_BYTES) {
-    return void unusable(`it has ${page.length} bytes and not ${PAGE_BYTES}`);
+  if (page.length !== HEALTH_LOG_BYTES) {
+    return void unusable(`it has ${page.length} bytes and not ${HEALTH_LOG_BYTES}`);
   }
   if (page.every((byte) => byte === 0)) return void unusable('it says nothing');
   const [spare, threshold] = [page.readUInt8(3), page.readUInt8(4)];

@@ -14,7 +14,6 @@ import { createLog } from '../../src/base/log.ts';
 import { podTable } from '../../src/command/pod-table.ts';
 import { configObject, fillDefaults, type Settings } from '../../src/kube/config-settings.ts';
 import { LIMPET_FIELDS, type LimpetConfig } from '../../src/kube/limpet-config.ts';
-import { createLinks } from '../../src/linux/links.ts';
 import type { Probe } from '../../src/kube/pod.ts';
 import type { BoardCondition } from '../../src/node/board.ts';
 import { decode } from '../../src/relay/codec.ts';
@@ -56,7 +55,7 @@ function createAgentRelay(
       {
         ...{ clock, log, store, trimHeap: () => undefined, workers: () => workers },
         ...{ conditions: () => [hot], hostIPs: () => ['10.0.0.7'], figures: () => [] },
-        links: createLinks(undefined),
+        libc: undefined,
         usage: () => Promise.reject(new Error('metricsInterval is 0')),
       },
       stack,
