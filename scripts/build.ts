@@ -1,6 +1,6 @@
 // Builds the executables: one file for each architecture, with Node and SQLite inside.
 //
-// bundle (esbuild) -> Node of the target, freed of symbols and of libatomic -> node --build-sea
+// bundles (esbuild) -> Node of the target, freed of symbols and of libatomic -> node --build-sea
 //
 // The same inputs give the same bytes, wherever and on whichever architecture they are built:
 // paths inside the blob are relative, nothing carries a time, and no foreign tool touches the file.
@@ -41,18 +41,11 @@ Nothing is built when the inputs are the same as those of the file that is there
 `;
 
 /**
- * What Node is started with inside the executable. A small young generation keeps the memory flat
- * when much is allocated. What was compiled for the start alone is let go after two collections of
- * garbage instead of six. The optimizing compilers would cost a third of what limpet takes to start
- * ten pods, on the processor that the pods want, and little of what they make would be used again.
- * Warnings about experimental features tell a user of limpet nothing.
+ * What Node is started with inside the executable; src/start.ts sets more. A small young generation
+ * keeps the memory flat when much is allocated. Warnings about experimental features tell a user of
+ * limpet nothing.
  */
-const NODE_FLAGS = [
-  '--max-semi-space-size=1',
-  '--bytecode-old-age=2',
-  ...['--no-opt', '--no-maglev'],
-  '--disable-warning=ExperimentalWarning',
-];
+const NODE_FLAGS = ['--max-semi-space-size=1', '--disable-warning=ExperimentalWarning'];
 
 type Built = {
   readonly inputs: string;
@@ -107,7 +100,7 @@ async function buildOne(arch: Arch, inputs: Inputs, check: boolean): Promise<Bui
   const work = await mkdtemp(join(tmpdir(), 'limpet-build-'));
   try {
     const node = await timed(`Node ${inputs.nodeVersion} for ${arch}`, () => preparedNode(arch));
-    await timed(`bundle for ${arch}`, () => writeBundle(work, inputs));
+    await timed(`bundles for ${arch}`, () => writeBundles(work, inputs));
     await timed(`executable for ${arch}`, () => inject(work, node, arch));
     const image = await readFile(join(work, 'limpet'));
     if (neededLibraries(image).includes('libatomic.so.1')) {
@@ -172,10 +165,26 @@ const onlyMqttClient: Plugin = {
   },
 };
 
-/** One file of CommonJS. The database's addon is not in it: it is an asset of the executable. */
-async function writeBundle(work: string, inputs: Inputs): Promise<void> {
+/**
+ * Two files of CommonJS: the program, as a function of what `start.ts` gives it, and `start.ts`, which
+ * runs first. The database's addon is in neither: it is an asset of the executable.
+ */
+async function writeBundles(work: string, inputs: Inputs): Promise<void> {
+  const main = await bundled('src/main.ts', {
+    LIMPET_COMMIT: JSON.stringify(inputs.commit),
+    LIMPET_COMMIT_SECONDS: JSON.stringify(inputs.commitSeconds),
+    LIMPET_SQLITE: JSON.stringify(inputs.sqlite),
+  });
+  const program = `(function(require,module,exports,LIMPET_COMPILED_CODE){${main}\n})`;
+  await writeFile(join(work, 'limpet.js'), program);
+  const hash = createHash('sha256').update(program).digest('hex').slice(0, 16);
+  const start = await bundled('src/start.ts', { LIMPET_PROGRAM: JSON.stringify(hash) });
+  await writeFile(join(work, 'start.cjs'), start);
+}
+
+async function bundled(entry: string, define: Readonly<Record<string, string>>): Promise<string> {
   const { outputFiles } = await bundle({
-    entryPoints: [join(repository, 'src/main.ts')],
+    entryPoints: [join(repository, entry)],
     write: false,
     absWorkingDir: repository,
     bundle: true,
@@ -190,13 +199,9 @@ async function writeBundle(work: string, inputs: Inputs): Promise<void> {
     logLevel: 'warning',
     logOverride: { 'empty-import-meta': 'error' },
     plugins: [onlyKubeConfig, onlyMqttClient],
-    define: {
-      LIMPET_COMMIT: JSON.stringify(inputs.commit),
-      LIMPET_COMMIT_SECONDS: JSON.stringify(inputs.commitSeconds),
-      LIMPET_SQLITE: JSON.stringify(inputs.sqlite),
-    },
+    define,
   });
-  await writeFile(join(work, 'limpet.cjs'), inAscii(outputFiles[0]!.text));
+  return inAscii(outputFiles[0]!.text);
 }
 
 async function inject(work: string, node: string, arch: Arch): Promise<void> {
@@ -204,7 +209,7 @@ async function inject(work: string, node: string, arch: Arch): Promise<void> {
   await copyFile(addon, join(work, 'better_sqlite3.node'));
   await copyFile(node, join(work, 'node'));
   const config = {
-    main: 'limpet.cjs',
+    main: 'start.cjs',
     output: 'limpet',
     executable: 'node',
     disableExperimentalSEAWarning: true,
@@ -214,7 +219,10 @@ async function inject(work: string, node: string, arch: Arch): Promise<void> {
     execArgv: NODE_FLAGS,
     // NODE_OPTIONS of whoever starts limpet has no say.
     execArgvExtension: 'none',
-    assets: { 'better_sqlite3.node': 'better_sqlite3.node' },
+    assets: {
+      'better_sqlite3.node': 'better_sqlite3.node',
+      'limpet.js': 'limpet.js',
+    },
   };
   await writeFile(join(work, 'sea.json'), JSON.stringify(config));
   await run(process.execPath, ['--build-sea', 'sea.json'], { cwd: work, timeoutMs: 300_000 });

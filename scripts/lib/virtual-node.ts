@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { cacheDirectory, exists, lock } from './cache.ts';
 import { image, type Arch, type Containerd, type Image, type Pages } from './image.ts';
 import { freePorts } from './ports.ts';
@@ -43,6 +44,8 @@ export type BootOptions = {
   readonly unplugged?: boolean;
   readonly clock?: Date;
   readonly say?: Say;
+  /** How long it is left alone once it would let us in: a login takes a second of its boot. */
+  readonly quietMs?: number;
 };
 
 export type VirtualNode = {
@@ -241,17 +244,24 @@ async function boot(name: string, options: BootOptions): Promise<void> {
     await qemu.command(monitor, 'set_link', { name: 'cable', up: false });
     await qemu.command(monitor, 'cont');
   }
-  await untilReady({ ...state, pid }, before, say);
+  await untilReady({ ...state, pid }, before, say, options.quietMs);
 }
 
 /** Waits for a boot of which the console tells from `before` on. */
-async function untilReady(state: State, before: number, say: Say = () => undefined): Promise<void> {
+async function untilReady(
+  state: State,
+  before: number,
+  say: Say = () => undefined,
+  quietMs = 0,
+): Promise<void> {
   const { name, pid } = state;
   const directory = directoryOf(name);
   const shared = wayOf(state, state.image);
   const ready = async (): Promise<boolean> => {
     if (!(await qemu.running(pid, directory))) throw new Error('the machine has stopped');
-    return (await consoleText(directory)).slice(before).includes('limpet-ssh-ready');
+    const isReady = (await consoleText(directory)).slice(before).includes('limpet-ssh-ready');
+    if (isReady) await sleep(quietMs);
+    return isReady;
   };
   await way.connect(shared, { timeoutMs: bootTimeoutMs, ready }).catch(async (error: unknown) => {
     const log = (await consoleText(directory)).slice(before);

@@ -5,6 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import { abortable } from '../base/abortable.ts';
 import { systemClock } from '../base/clock.ts';
+import { compiledCode } from '../base/compiled-code.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import { createLog } from '../base/log.ts';
 import { systemRandom } from '../base/random.ts';
@@ -85,6 +86,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     node: options.nodeName,
     store: store.opening.state,
     pods: store.pods().length,
+    compiled: compiledCode?.state,
   });
   for (const warning of options.configWarnings) log.warn(warning);
   const onLaterThan = (wallMs: number) => void (floorMs = Math.max(floorMs, wallMs));
@@ -166,6 +168,7 @@ class Agent {
       {
         ...{ ...base, workers, conditions: hardware.conditions, figures: hardware.figures },
         ...{ hostIPs: this.#core.hostIPs, usage: this.#usage, libc },
+        ready: this.#core.settling.podsFirst,
       },
       stack,
     );
@@ -324,7 +327,7 @@ class Agent {
 
   #followRuntime(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#base;
-    const { cri, looks, turns, images, nodeCgroup, holds } = this.#core;
+    const { cri, looks, turns, images, nodeCgroup, holds, settling } = this.#core;
     const onBack = async () => {
       await Promise.all([
         images.repair(signal),
@@ -337,6 +340,7 @@ class Agent {
       void this.#mendNetworkRecords(signal).catch(() => undefined);
       holds.set('runtime', undefined);
       turns.postAll({ type: 'RuntimeBack', seq: looks.seq });
+      if (turns.workers.size === 0) settling.turned(holds.current, []);
     };
     return watchRuntime(
       {
@@ -350,6 +354,7 @@ class Agent {
         onBack,
         onState: () => this.#membership?.poke(),
         onEverything: (everything) => this.#seeEverything(everything, signal),
+        comes: this.#core.runtimeComes,
       },
       this.#runtime,
       signal,

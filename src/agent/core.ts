@@ -6,10 +6,11 @@ import type { Log } from '../base/log.ts';
 import { systemRandom } from '../base/random.ts';
 import { remembered } from '../base/remembered.ts';
 import type { CriRuntime } from '../cri/open.ts';
-import { open as openRuntime } from '../cri/open.ts';
+import { open as openRuntime, socketPath } from '../cri/open.ts';
 import type { NewEvent } from '../kube/event.ts';
 import { NO_OBJECTS } from '../kube/objects.ts';
 import { hostIPs } from '../linux/addresses.ts';
+import { comesOrGoes } from '../linux/inotify.ts';
 import { addressesNow } from '../linux/machine.ts';
 import { cpuCount, memTotalBytes } from '../linux/proc.ts';
 import type { Store } from '../store/store.ts';
@@ -21,7 +22,6 @@ import { Holds } from './holds.ts';
 import type { Images } from './images.ts';
 import { createImages } from './images.ts';
 import { Looks } from './looks.ts';
-import { createMemoryRelease } from './memory.ts';
 import type { NodeCgroup } from './node-cgroup.ts';
 import { createNodeCgroup } from './node-cgroup.ts';
 import type { AgentOptions } from './options.ts';
@@ -32,6 +32,7 @@ import { MirrorPods } from './mirror-pods.ts';
 import { objectUidOf, PodStatuses } from './pod-statuses.ts';
 import { OfflinePods } from './offline.ts';
 import { bringUpToDate } from './report.ts';
+import { createSettling, type Settling } from './settling.ts';
 import type { Slots } from './slots.ts';
 import { createSlots } from './slots.ts';
 import { Turns } from './turns.ts';
@@ -59,6 +60,9 @@ export type Core = {
   readonly turns: Turns;
   readonly desired: Desired;
   readonly holds: Holds;
+  readonly settling: Settling;
+  /** Resolves when the runtime's socket may have come. */
+  readonly runtimeComes: (signal: AbortSignal) => Promise<void>;
   /** What the API server is told of pods. */
   readonly statuses: PodStatuses;
   readonly mirrors: MirrorPods;
@@ -72,11 +76,13 @@ export type Core = {
 /** What pods are carried out with. Nothing is connected yet. */
 function openMeans(
   options: AgentOptions,
-  { clock, store, trimHeap }: Foundation,
+  { clock, log, store, trimHeap }: Foundation,
   stack: AsyncDisposableStack,
 ) {
   const cri = stack.use(openRuntime(options.runtimeEndpoint, { clock, random: systemRandom() }));
-  const memory = stack.use(createMemoryRelease(clock, trimHeap));
+  const settling = stack.use(createSettling(clock, log, trimHeap));
+  const runtimeComes = (signal: AbortSignal) =>
+    comesOrGoes(socketPath(options.runtimeEndpoint), signal);
   const paths: PodPaths = {
     rootDirectory: options.rootDirectory,
     logRoot: options.podLogsDirectory,
@@ -92,7 +98,8 @@ function openMeans(
     records: pullRecords(store),
   });
   const starts = createSlots(LIMITS.parallelStarts);
-  return { cri, memory, paths, memoryBytes, allocatable, nodeCgroup, images, starts };
+  const own = { cri, nodeCgroup, images, starts, settling, runtimeComes };
+  return { ...own, paths, memoryBytes, allocatable };
 }
 
 /** Opens nothing that can fail: the runtime is connected by the first call. */
@@ -103,7 +110,7 @@ export function createCore(
 ): Core {
   const { clock, log, store } = base;
   const means = openMeans(options, base, stack);
-  const { cri, memory, paths, allocatable, nodeCgroup, images, starts } = means;
+  const { cri, paths, allocatable, settling } = means;
   const onEvent = (event: NewEvent) => recordEvent(options, store, event, clock.now());
   const holds = new Holds((hold) => turns.hold(hold));
   const looks = new Looks({
@@ -133,12 +140,12 @@ export function createCore(
   const turns: Turns = new Turns({
     clock,
     store: (ledgers) => void store.putLedgers(ledgers),
-    execute,
+    execute: settling.noticed(execute),
     lookSeq: () => looks.seq,
     onEvent,
     onDone: (worker) => desired.forget(worker),
     onTurn: (workers) => {
-      memory.worked();
+      settling.turned(holds.current, turns.workers.values());
       probes.follow(workers, (uid) => turns.workers.has(uid));
       // Before their status is taken: who starts again has not failed.
       offline.attend(workers);
@@ -176,7 +183,7 @@ export function createCore(
     onPods: (pods) => clusterObjects?.follow(pods),
   });
   const told = { statuses, mirrors, offline, clusterObjects, hostIPs: localIPs };
-  return { cri, paths, looks, images, nodeCgroup, starts, turns, desired, holds, ...told };
+  return { ...means, looks, turns, desired, holds, ...told };
 }
 
 /** Records an event of a pod: in a cluster each is one of the API server's or has a mirror pod there. */

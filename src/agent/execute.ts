@@ -46,7 +46,7 @@ import {
   writeHostsFile,
 } from './pod-files.ts';
 import type { Slots } from './slots.ts';
-import type { Worker } from './turns.ts';
+import type { Execute, Worker } from './turns.ts';
 
 export type ExecuteOptions = {
   readonly options: AgentOptions;
@@ -70,8 +70,6 @@ export type ExecuteOptions = {
   readonly hostIPs: () => readonly string[];
   readonly log: Log;
 };
-
-type Execute = (worker: Worker, action: Action, signal: AbortSignal) => Promise<ActionResult>;
 
 /** What carrying out actions has to remember. */
 type State = ExecuteOptions & {

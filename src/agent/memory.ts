@@ -10,13 +10,26 @@ type Collect = (options: { type: 'major'; execution: 'sync'; flavor: 'last-resor
 
 const AFTER_WORK_MS = 20_000;
 
-/** Call `worked` after each turn; memory is given back once it has been quiet for a while. */
+/** V8's own function. A context is made for it, which is too dear for the start. */
+function exposed(): Collect {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as Collect;
+  // The flags are part of what compiled code that is kept must fit.
+  setFlagsFromString('--no-expose-gc');
+  return collect;
+}
+
+/**
+ * Call `worked` after each turn; memory is given back once it has been quiet for a while.
+ *
+ * @param onQuiet Called before that.
+ */
 export function createMemoryRelease(
   clock: Clock,
   trimHeap: () => void,
+  onQuiet: () => void,
 ): { worked(): void; [Symbol.dispose](): void } {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as Collect;
+  let collect: Collect | undefined;
   let timer: Timer | undefined;
   let workedAtMs = 0;
   const release = () => {
@@ -26,6 +39,8 @@ export function createMemoryRelease(
       return;
     }
     timer = undefined;
+    onQuiet();
+    collect ??= exposed();
     collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
     trimHeap();
   };

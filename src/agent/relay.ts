@@ -1,4 +1,5 @@
 /** Fills the relay: what the agent knows of its pods and the machine, as the messages have it. */
+import { abortable } from '../base/abortable.ts';
 import type { Now } from '../base/clock.ts';
 import { Failure } from '../base/failure.ts';
 import { systemRandom } from '../base/random.ts';
@@ -40,6 +41,8 @@ export type RelayedFacts = {
   readonly usage: ReadUsage;
   /** To hear of links that come. */
   readonly libc: Libc | undefined;
+  /** The first connection waits for it. */
+  readonly ready: Promise<void>;
 };
 
 const DEADLINE_MS = 30_000;
@@ -61,12 +64,12 @@ export function createRelay(
     hostIPs,
     usage,
     libc,
+    ready,
   }: Foundation & RelayedFacts,
   stack: AsyncDisposableStack,
 ): AgentRelay | undefined {
   const { relay: settings, nodeName, rootDirectory, nativeBinding } = options;
   if (settings === undefined) return undefined;
-  const address = brokerAddress(settings.broker);
   let outbox: Outbox;
   try {
     const binding = nativeBinding === undefined ? {} : { nativeBinding };
@@ -90,11 +93,12 @@ export function createRelay(
     ...{ name, encoding: settings.format, homeAssistant: settings.homeAssistant },
     ...{ outbox, clock, log, random: systemRandom(), linkGained: createLinks(libc).gained },
     connect: async (session, signal) => {
+      await abortable(ready, signal);
       // Where no broker is configured the package stays out of memory.
       const { connectBroker } = await import('../mqtt/client.ts');
       return await connectBroker(
         {
-          ...{ ...address, ...session, clock, version: settings.version },
+          ...{ ...brokerAddress(settings.broker), ...session, clock, version: settings.version },
           clientId: `limpet-${settings.fleet}-${nodeName}`,
           credentials: await readCredentials(settings),
           keepAliveSeconds: keepAliveSeconds(settings, leadsOverMobile),

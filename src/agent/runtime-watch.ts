@@ -29,6 +29,8 @@ export type RuntimeWatchOptions = {
   /** `state` may have changed. */
   readonly onState: () => void;
   readonly onEverything: (everything: Everything) => void;
+  /** Resolves when the runtime's socket may have come; never, where nobody can tell. */
+  readonly comes: (signal: AbortSignal) => Promise<void>;
 };
 
 /** With the event stream up, a relist only has to catch what the stream lost. */
@@ -43,6 +45,8 @@ const RELIST_UNHEARD_MS = 10_000;
 const FIRST_RETRY_MS = 250;
 const RETRY_GROWTH = 1.25;
 const MAX_RETRY_MS = 10_000;
+/** From the making of its socket until it listens. */
+const LISTENS_MS = 20;
 /** While the runtime says that it has no network, it is asked again this often. */
 const NOT_READY_MS = 2_000;
 
@@ -52,7 +56,7 @@ export async function watchRuntime(
   state: RuntimeState,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock, log } = options;
+  const { log } = options;
   let retryMs = FIRST_RETRY_MS;
   while (!signal.aborted) {
     try {
@@ -69,9 +73,22 @@ export async function watchRuntime(
       state.message = message;
       options.onState();
     }
-    await clock.sleep(retryMs, signal).catch(() => undefined);
+    await pause(options, retryMs, signal);
     retryMs = Math.min(retryMs * RETRY_GROWTH, MAX_RETRY_MS);
   }
+}
+
+/** Waits before the next attempt, less when the runtime's socket comes meanwhile. */
+async function pause(
+  { clock, comes }: RuntimeWatchOptions,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const controller = new AbortController();
+  const both = AbortSignal.any([signal, controller.signal]);
+  const come = comes(both).then(() => clock.sleep(LISTENS_MS, both));
+  await Promise.race([clock.sleep(waitMs, both), come]).catch(() => undefined);
+  controller.abort();
 }
 
 async function connect(
@@ -80,14 +97,14 @@ async function connect(
   signal: AbortSignal,
 ): Promise<void> {
   state.version = await runtime.version(signal);
-  await readConditions(runtime, state, signal);
+  // A runtime that has just been started takes its time to tell its conditions.
+  await Promise.all([readConditions(runtime, state, signal), onBack()]);
   if (!state.connected) {
     const { runtimeName, runtimeVersion } = state.version;
     log.info('the container runtime answers', { name: runtimeName, version: runtimeVersion });
   }
   state.connected = true;
   onState();
-  await onBack();
 }
 
 async function readConditions(

@@ -18,6 +18,13 @@ import { firstSeen } from '../pod/model.ts';
 import { plan } from '../pod/plan.ts';
 import { reduce } from '../pod/reduce.ts';
 
+/** Makes an action an effect. */
+export type Execute = (
+  worker: Worker,
+  action: Action,
+  signal: AbortSignal,
+) => Promise<ActionResult>;
+
 export type Worker = {
   readonly uid: string;
   want: Want;
@@ -34,7 +41,7 @@ export type TurnsOptions = {
   readonly clock: Clock;
   /** Stores ledgers in one transaction; throws a `Failure` when it can't. */
   readonly store: (ledgers: readonly { uid: string; ledger: Ledger }[]) => void;
-  readonly execute: (worker: Worker, action: Action, signal: AbortSignal) => Promise<ActionResult>;
+  readonly execute: Execute;
   readonly lookSeq: () => number;
   readonly onEvent: (event: NewEvent) => void;
   /** The pod is gone for good. Throws a `Failure` when that can't be stored. */

@@ -106,8 +106,10 @@ export function createCgroups(options: CgroupsOptions): Cgroups {
     async ensureNode(burstableCpuMilli, signal) {
       checkKernel(root);
       await ensure(options, qosCgroupName('Guaranteed'), {}, signal);
-      await ensure(options, qosCgroupName('Burstable'), qosSettings(burstableCpuMilli), signal);
-      await ensure(options, qosCgroupName('BestEffort'), qosSettings(0), signal);
+      await Promise.all([
+        ensure(options, qosCgroupName('Burstable'), qosSettings(burstableCpuMilli), signal),
+        ensure(options, qosCgroupName('BestEffort'), qosSettings(0), signal),
+      ]);
       for (const qos of ['Guaranteed', 'Burstable', 'BestEffort'] as const) {
         enableControllers(pathOf(qosCgroupName(qos)));
       }

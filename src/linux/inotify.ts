@@ -1,5 +1,6 @@
 /** Watches one directory, also while it does not exist. */
-import { statSync, watch, type FSWatcher } from 'node:fs';
+import { existsSync, statSync, watch, type FSWatcher } from 'node:fs';
+import { basename, dirname } from 'node:path';
 
 import type { Clock, Timer } from '../base/clock.ts';
 
@@ -87,4 +88,25 @@ export function watchDirectory(
       drop();
     },
   };
+}
+
+/**
+ * Resolves when a file, or the directory that it will lie in, was made or removed. Never rejects: when
+ * it can't be watched, and after the signal, it stays as it is. So it only shortens another wait.
+ */
+export function comesOrGoes(path: string, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  const directory = dirname(path);
+  const entry = existsSync(directory) ? path : directory;
+  try {
+    const watcher = watch(dirname(entry), { signal }, (_, name) => {
+      if (name === basename(entry)) resolve(undefined);
+    });
+    watcher.on('error', () => watcher.close());
+    // It may have come between the look and the watch.
+    if (entry === directory && existsSync(directory)) resolve(undefined);
+  } catch {
+    // There is another wait beside this one.
+  }
+  return promise;
 }

@@ -7,8 +7,10 @@
  * Format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
  */
 import { readFileSync } from 'node:fs';
+import { endianness } from 'node:os';
 import { errnoOf } from '../base/failure.ts';
 
+const WORD_BYTES = 4;
 const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 const MAGIC_LITTLE_ENDIAN = 0x377f0682;
@@ -38,12 +40,13 @@ export function judgeWal(wal: Buffer): WalState {
   if (wal.length < HEADER_BYTES) return 'sound';
   const magic = wal.readUInt32BE(0);
   const pageBytes = wal.readUInt32BE(8);
+  const words = wordsOf(wal, magic);
   const start: Sum = [0, 0];
   const header =
     (magic === MAGIC_LITTLE_ENDIAN || magic === MAGIC_BIG_ENDIAN) &&
     pageBytes >= 512 &&
     pageBytes <= 65536 &&
-    addUp(start, wal, 0, 24, magic) &&
+    addUp(start, words, 0, 24) &&
     matches(start, wal, 24);
   // A new log is synced header first, so behind a broken header there can be nothing but loss.
   if (!header) return wal.length > HEADER_BYTES + FRAME_HEADER_BYTES ? 'lost' : 'sound';
@@ -57,8 +60,8 @@ export function judgeWal(wal: Buffer): WalState {
     const ours = wal.readBigUInt64BE(at + 8) === wal.readBigUInt64BE(16);
     if (!broken) {
       const next: Sum = [sum[0], sum[1]];
-      addUp(next, wal, at, 8, magic);
-      addUp(next, wal, at + FRAME_HEADER_BYTES, pageBytes, magic);
+      addUp(next, words, at, 8);
+      addUp(next, words, at + FRAME_HEADER_BYTES, pageBytes);
       broken = !ours || !matches(next, wal, at + 16);
       sum = next;
     }
@@ -72,12 +75,23 @@ export function judgeWal(wal: Buffer): WalState {
 
 type Sum = [number, number];
 
-function addUp(sum: Sum, wal: Buffer, at: number, bytes: number, magic: number): true {
-  const little = magic === MAGIC_LITTLE_ENDIAN;
+/** The words that the sums are made of. An array of words is read much faster than a buffer. */
+function wordsOf(wal: Buffer, magic: number): Uint32Array {
+  const count = Math.floor(wal.length / WORD_BYTES);
+  const bytes = new Uint8Array(count * WORD_BYTES);
+  bytes.set(wal.subarray(0, bytes.length));
+  const isOwnOrder = (magic === MAGIC_LITTLE_ENDIAN) === (endianness() === 'LE');
+  if (!isOwnOrder) Buffer.from(bytes.buffer).swap32();
+  return new Uint32Array(bytes.buffer);
+}
+
+/** `at` and `bytes` are multiples of eight: all parts of a log are. */
+function addUp(sum: Sum, words: Uint32Array, at: number, bytes: number): true {
   let [a, b] = sum;
-  for (let i = at; i < at + bytes; i += 8) {
-    a = (a + (little ? wal.readUInt32LE(i) : wal.readUInt32BE(i)) + b) >>> 0;
-    b = (b + (little ? wal.readUInt32LE(i + 4) : wal.readUInt32BE(i + 4)) + a) >>> 0;
+  const end = (at + bytes) / WORD_BYTES;
+  for (let i = at / WORD_BYTES; i < end; i += 2) {
+    a = (a + words[i]! + b) >>> 0;
+    b = (b + words[i + 1]! + a) >>> 0;
   }
   sum[0] = a;
   sum[1] = b;

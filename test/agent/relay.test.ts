@@ -56,6 +56,7 @@ function createAgentRelay(
         ...{ clock, log, store, trimHeap: () => undefined, workers: () => workers },
         ...{ conditions: () => [hot], hostIPs: () => ['10.0.0.7'], figures: () => [] },
         libc: undefined,
+        ready: Promise.resolve(),
         usage: () => Promise.reject(new Error('metricsInterval is 0')),
       },
       stack,

@@ -62,6 +62,7 @@ async function watched(t: { after: (end: () => Promise<void>) => void }) {
       onBack: () => Promise.resolve(),
       onState: () => undefined,
       onEverything: () => undefined,
+      comes: () => new Promise(() => undefined),
     },
     state,
     stop.signal,

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { test } from 'node:test';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { watchDirectory } from '../../src/linux/inotify.ts';
+import { comesOrGoes, watchDirectory } from '../../src/linux/inotify.ts';
 
 test(
   'changes are seen, also after the directory went and came back',
@@ -62,3 +62,36 @@ test(
     assert.equal(calls, after, 'it speaks after its end');
   },
 );
+
+for (const [what, hasDirectory] of [
+  ['a file in a directory that is there', true],
+  ['a file in a directory that is made for it', false],
+] as const) {
+  test(`${what} is told of when it comes`, { timeout: 20_000 }, async (t) => {
+    const root = mkdtempSync(join(tmpdir(), 'limpet-comes-'));
+    t.after(() => rmSync(root, { recursive: true, force: true }));
+    const directory = join(root, 'run');
+    if (hasDirectory) mkdirSync(directory);
+    const stop = new AbortController();
+    t.after(() => stop.abort());
+    const told: string[] = [];
+    void comesOrGoes(join(directory, 'socket'), stop.signal).then(() => told.push('came'));
+    writeFileSync(join(root, 'other'), '');
+    await pause(200);
+    assert.deepEqual(told, []);
+    if (!hasDirectory) mkdirSync(directory);
+    else writeFileSync(join(directory, 'socket'), '');
+    for (let i = 0; i < 500 && told.length === 0; i++) await pause(10);
+    assert.deepEqual(told, ['came']);
+  });
+}
+
+test('where nothing can be watched nobody is told, and nothing fails', async () => {
+  const stop = new AbortController();
+  const told: string[] = [];
+  void comesOrGoes('/nowhere/at/all/socket', stop.signal).then(() => told.push('came'));
+  await pause(50);
+  stop.abort();
+  await pause(50);
+  assert.deepEqual(told, []);
+});
