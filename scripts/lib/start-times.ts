@@ -24,16 +24,31 @@ export async function startTimes(node: VirtualNode): Promise<StartTimes> {
   return { agentS: agentUs / 1e6, allS: Math.max(...startedMs) / 1000 - (wall - up) };
 }
 
-/** Seconds that `ctr run` takes for as many containers, one after the other. */
-export async function containersAlone(node: VirtualNode, count: number): Promise<number> {
+export type AloneTimes = {
+  /** Seconds that `ctr run` takes for as many containers as the pods have, one after the other. */
+  readonly containersS: number;
+  /** Seconds that it takes for the pause containers of the pods as well. */
+  readonly pausesS: number;
+};
+
+/** What the runtime alone takes for as many containers, each of which ends at once, and pauses. */
+export async function containersAlone(
+  node: VirtualNode,
+  containers: number,
+  pauses: number,
+): Promise<AloneTimes> {
   const { stdout } = await node.ssh(
-    'ctr -n k8s.io images export /root/b.tar limpet.local/busybox:1 && ' +
-      'ctr -n alone images import /root/b.tar >/dev/null && ' +
-      `read -r a _ < /proc/uptime; for i in $(seq ${count}); do ` +
+    'ctr -n k8s.io images export /root/b.tar limpet.local/busybox:1 limpet.local/pause:1 && ' +
+      'ctr -n alone images import /root/b.tar >/dev/null && sync && ' +
+      `read -r a _ < /proc/uptime; for i in $(seq ${containers}); do ` +
       'ctr -n alone run --rm limpet.local/busybox:1 alone$i true; done; ' +
-      'read -r b _ < /proc/uptime; echo $a $b',
+      `read -r b _ < /proc/uptime; for i in $(seq ${pauses}); do ` +
+      'ctr -n alone run --detach limpet.local/pause:1 pause$i; done; ' +
+      `read -r c _ < /proc/uptime; for i in $(seq ${pauses}); do ` +
+      'ctr -n alone task rm --force pause$i; ctr -n alone container rm pause$i; done >/dev/null; ' +
+      'echo $a $b $c',
     { timeoutMs: 600_000 },
   );
-  const [from = 0, to = 0] = stdout.trim().split('\n').at(-1)!.split(' ').map(Number);
-  return to - from;
+  const [from = 0, between = 0, to = 0] = stdout.trim().split('\n').at(-1)!.split(' ').map(Number);
+  return { containersS: between - from, pausesS: to - between };
 }
