@@ -354,7 +354,7 @@ class Agent {
         onBack,
         onState: () => this.#membership?.poke(),
         onEverything: (everything) => this.#seeEverything(everything, signal),
-        comes: this.#core.runtimeComes,
+        ...{ comes: this.#core.runtimeComes, podsFirst: settling.podsFirst },
       },
       this.#runtime,
       signal,

@@ -2,6 +2,7 @@
  * Keeps an eye on the runtime: its event stream tells when to look at a pod, and a listing of
  * everything now and then is the safety net. Without the stream the listing comes often.
  */
+import { abortable } from '../base/abortable.ts';
 import type { Clock } from '../base/clock.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
@@ -31,6 +32,8 @@ export type RuntimeWatchOptions = {
   readonly onEverything: (everything: Everything) => void;
   /** Resolves when the runtime's socket may have come; never, where nobody can tell. */
   readonly comes: (signal: AbortSignal) => Promise<void>;
+  /** The first listing of everything waits for it: the pods look for themselves. */
+  readonly podsFirst: Promise<void>;
 };
 
 /** With the event stream up, a relist only has to catch what the stream lost. */
@@ -42,8 +45,8 @@ const RELIST_WITHOUT_STREAM_MS = 5_000;
  */
 const RELIST_UNHEARD_MS = 10_000;
 /** Soon at first: after a boot the runtime is being started beside us. */
-const FIRST_RETRY_MS = 250;
-const RETRY_GROWTH = 1.25;
+const FIRST_RETRY_MS = 50;
+const RETRY_GROWTH = 1.5;
 const MAX_RETRY_MS = 10_000;
 /** From the making of its socket until it listens. */
 const LISTENS_MS = 20;
@@ -73,22 +76,28 @@ export async function watchRuntime(
       state.message = message;
       options.onState();
     }
-    await pause(options, retryMs, signal);
-    retryMs = Math.min(retryMs * RETRY_GROWTH, MAX_RETRY_MS);
+    const hasCome = await pause(options, retryMs, signal);
+    // It listens before it can answer.
+    retryMs = hasCome ? FIRST_RETRY_MS : Math.min(retryMs * RETRY_GROWTH, MAX_RETRY_MS);
   }
 }
 
-/** Waits before the next attempt, less when the runtime's socket comes meanwhile. */
+/** Waits before the next attempt, less when the runtime's socket comes meanwhile: then true. */
 async function pause(
   { clock, comes }: RuntimeWatchOptions,
   waitMs: number,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const controller = new AbortController();
   const both = AbortSignal.any([signal, controller.signal]);
-  const come = comes(both).then(() => clock.sleep(LISTENS_MS, both));
+  let hasCome = false;
+  const come = comes(both).then(() => {
+    hasCome = true;
+    return clock.sleep(LISTENS_MS, both);
+  });
   await Promise.race([clock.sleep(waitMs, both), come]).catch(() => undefined);
   controller.abort();
+  return hasCome;
 }
 
 async function connect(
@@ -127,7 +136,7 @@ async function attend(
   state: RuntimeState,
   signal: AbortSignal,
 ): Promise<void> {
-  const { runtime, looks, clock, log, onEverything, onBack } = options;
+  const { runtime, looks, clock, log, onEverything, onBack, podsFirst } = options;
   const controller = new AbortController();
   const both = AbortSignal.any([signal, controller.signal]);
   let wake = new AbortController();
@@ -148,6 +157,7 @@ async function attend(
       wake.abort();
     });
   try {
+    await abortable(Promise.race([podsFirst, stream]), both);
     for (;;) {
       onEverything(await looks.everything(both));
       const waitMs = !state.networkReady

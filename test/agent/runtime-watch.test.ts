@@ -63,6 +63,7 @@ async function watched(t: { after: (end: () => Promise<void>) => void }) {
       onState: () => undefined,
       onEverything: () => undefined,
       comes: () => new Promise(() => undefined),
+      podsFirst: Promise.resolve(),
     },
     state,
     stop.signal,
