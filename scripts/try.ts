@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { PodReport } from '../src/server/api.ts';
 import { briefly, installLimpet, podsOf, until } from './lib/install-limpet.ts';
-import { containersAlone, startTimes } from './lib/start-times.ts';
+import { containersAlone, startTimes, type StartTimes } from './lib/start-times.ts';
 import { tryHere } from './lib/try-here.ts';
 import { startTryRelay, type TryRelay } from './lib/try-relay.ts';
 import { up, type Arch, type Containerd, type VirtualNode } from './lib/virtual-node.ts';
@@ -157,23 +157,28 @@ async function mainJob(node: VirtualNode, relay: TryRelay): Promise<void> {
     timeoutMs: 30_000,
   });
   check(`the web server answers on the board, at the pod's address ${ip}`, true);
-  const { agentS, allS } = await startTimes(node);
-  const { containersS, pausesS } = await containersAlone(node, 5, 2);
-  const bothS = containersS + pausesS;
-  say(`ctr run of the same 5 containers, one after the other: ${containersS.toFixed(1)} s`);
-  say(`ctr run of these and of the 2 pause containers of their pods: ${bothS.toFixed(1)} s`);
-  for (const [from, seconds] of [
-    ["the kernel's start", allS],
-    ["the agent's start", allS - agentS],
-  ] as const) {
-    const times = [containersS, bothS].map((alone) => (seconds / alone).toFixed(2));
-    say(`from ${from} to all pods running: ${seconds.toFixed(1)} s, ${times.join(' and ')} times`);
-  }
+  const times = await startTimes(node);
   await relay.offline();
   say('plugging the cable in again');
   await relay.plug(node, after);
   await untilPage(port, 60_000);
   check('the web server answers from outside', true);
+  await compareTimes(node, times);
+}
+
+async function compareTimes(node: VirtualNode, { agentS, allS }: StartTimes): Promise<void> {
+  say('booting once more without limpet, for what the runtime alone takes');
+  const count = 5;
+  const options = { unplugged: true, quietMs: 2 * LEFT_ALONE_MS };
+  const { coldS, warmS } = await containersAlone(node, count, options);
+  const times = (seconds: number) =>
+    `${seconds.toFixed(1)} s, ${(seconds / coldS).toFixed(2)} and ${(seconds / warmS).toFixed(2)} times that`;
+  say(
+    `ctr run of the same ${count} containers, one after the other: ${coldS.toFixed(1)} s in a ` +
+      `machine that has just booted as well, ${warmS.toFixed(1)} s the second time`,
+  );
+  say(`from the kernel's start to all pods running: ${times(allS)}`);
+  say(`from the agent's start to all pods running: ${times(allS - agentS)}`);
 }
 
 function compare(before: readonly PodReport[], after: readonly PodReport[]): void {

@@ -1,7 +1,7 @@
 // How long a machine took to run its pods again after a power cut, and what its runtime alone takes.
 import type { EventRecord } from '../../src/kube/event.ts';
 import { askAgent } from './install-limpet.ts';
-import type { VirtualNode } from './virtual-node.ts';
+import type { BootOptions, VirtualNode } from './virtual-node.ts';
 
 export type StartTimes = {
   /** Seconds from the kernel's start to the agent's. */
@@ -25,30 +25,66 @@ export async function startTimes(node: VirtualNode): Promise<StartTimes> {
 }
 
 export type AloneTimes = {
-  /** Seconds that `ctr run` takes for as many containers as the pods have, one after the other. */
-  readonly containersS: number;
-  /** Seconds that it takes for the pause containers of the pods as well. */
-  readonly pausesS: number;
+  /** Seconds that `ctr run` takes for the containers, one after the other, once the runtime is up. */
+  readonly coldS: number;
+  /** The same once more, when all that it needs has been used before. */
+  readonly warmS: number;
 };
 
-/** What the runtime alone takes for as many containers, each of which ends at once, and pauses. */
+/** Runs in the machine as the first thing after its runtime. */
+const ALONE = `
+read -r from _ < /proc/uptime
+for round in cold warm; do
+  for i in $(seq COUNT); do
+    ctr -n alone run --rm limpet.local/busybox:1 $round$i true
+  done
+  read -r to _ < /proc/uptime
+  echo $from $to
+  from=$to
+done > /run/alone.part
+mv /run/alone.part /run/alone
+`;
+
+const ALONE_UNIT = `
+[Unit]
+Requires=containerd.service
+After=containerd.service
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /root/alone.sh
+[Install]
+WantedBy=multi-user.target
+`;
+
+/**
+ * What the runtime alone takes for as many containers, each of which ends at once: in a boot of its
+ * own without the agent, since what has just been booted is slower with all that it does first.
+ */
 export async function containersAlone(
   node: VirtualNode,
-  containers: number,
-  pauses: number,
+  count: number,
+  options: BootOptions,
 ): Promise<AloneTimes> {
+  const script = ALONE.replace('COUNT', `${count}`);
+  await node.ssh('cat > /root/alone.sh', { input: script });
+  await node.ssh('cat > /etc/systemd/system/alone.service', { input: ALONE_UNIT });
+  await node.ssh(
+    'ctr -n k8s.io images export /root/alone.tar limpet.local/busybox:1 && ' +
+      'ctr -n alone images import /root/alone.tar >/dev/null && rm /root/alone.tar && ' +
+      'systemctl daemon-reload && systemctl disable limpet && systemctl enable alone && sync',
+    { timeoutMs: 120_000 },
+  );
+  await node.cut();
+  await node.boot(options);
   const { stdout } = await node.ssh(
-    'ctr -n k8s.io images export /root/b.tar limpet.local/busybox:1 limpet.local/pause:1 && ' +
-      'ctr -n alone images import /root/b.tar >/dev/null && sync && ' +
-      `read -r a _ < /proc/uptime; for i in $(seq ${containers}); do ` +
-      'ctr -n alone run --rm limpet.local/busybox:1 alone$i true; done; ' +
-      `read -r b _ < /proc/uptime; for i in $(seq ${pauses}); do ` +
-      'ctr -n alone run --detach limpet.local/pause:1 pause$i; done; ' +
-      `read -r c _ < /proc/uptime; for i in $(seq ${pauses}); do ` +
-      'ctr -n alone task rm --force pause$i; ctr -n alone container rm pause$i; done >/dev/null; ' +
-      'echo $a $b $c',
+    'until [ -e /run/alone ]; do sleep 1; done; cat /run/alone; ' +
+      'systemctl disable alone; systemctl enable --now limpet',
     { timeoutMs: 600_000 },
   );
-  const [from = 0, between = 0, to = 0] = stdout.trim().split('\n').at(-1)!.split(' ').map(Number);
-  return { containersS: between - from, pausesS: to - between };
+  const [coldS = NaN, warmS = NaN] = stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.split(' ').map(Number))
+    .map(([from = NaN, to = NaN]) => to - from);
+  return { coldS, warmS };
 }

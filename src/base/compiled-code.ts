@@ -11,10 +11,13 @@ import { writeFileDurably } from './durable-file.ts';
 export type CompiledCode = {
   /** What became of the code that was kept: `refused` is what is damaged or fits no more. */
   readonly state: 'used' | 'none' | 'refused';
-  /** The program works: the code that was kept has not brought it down. */
+  /**
+   * The first rush is over, and the code that was kept has not brought the program down. From now on
+   * V8 makes machine code of what runs often.
+   */
   works(): void;
   /**
-   * The start is over: what was compiled for it may be let go. Before that it is kept, if this was a
+   * All is quiet: what was compiled for the start may be let go. Before that it is kept, if this was a
    * start as the next one will be (`isWhole`), unless that is done or the disk is almost full. Takes
    * some tens of milliseconds, and the size of the file in memory.
    * @returns The bytes that were written.
@@ -43,6 +46,9 @@ const DIGEST = 'sha256';
 const DIGEST_BYTES = 32;
 /** The rest of a disk is for what must not be lost. */
 const LEAVE_BYTES = 64 * 1024 * 1024;
+/** In a start little runs often, and machine code of it costs more than it gives. */
+const FLAGS_AT_START = ['--no-sparkplug'];
+const FLAGS_LATER = ['--sparkplug'];
 /** There from the use of kept code until the program works. */
 const MARK = 'compiled-code-is-tried';
 
@@ -54,6 +60,7 @@ export function withCompiledCode<C extends Compiled>(
   place: Place,
   compile: (cachedData: Buffer | undefined) => C,
 ): { readonly script: C; readonly code: CompiledCode } {
+  setFlags(FLAGS_AT_START);
   const path = join(place.directory, `${PREFIX}${place.program}`);
   const mark = join(place.runDirectory, MARK);
   const kept = existsSync(mark) ? undefined : read(path);
@@ -61,20 +68,25 @@ export function withCompiledCode<C extends Compiled>(
   const script = compile(kept);
   const isUsed = kept !== undefined && script.cachedDataRejected !== true;
   let isOver = isUsed;
-  if (!isUsed) setFlagsFromString('--no-flush-bytecode');
+  if (!isUsed) setFlags(['--no-flush-bytecode']);
   const state = isUsed ? 'used' : existsSync(path) ? 'refused' : 'none';
   return {
     script,
     code: {
       state,
-      works: () => quietly(() => rmSync(mark, { force: true })),
+      works: () => {
+        setFlags(FLAGS_LATER);
+        quietly(() => rmSync(mark, { force: true }));
+      },
       settled: (isWhole) => {
         if (isOver) return 0;
-        // The flags are part of what compiled code must fit.
-        setFlagsFromString('--flush-bytecode');
+        setFlags(['--flush-bytecode']);
         if (!isWhole || bytesFree(place.directory) < LEAVE_BYTES) return 0;
         isOver = true;
+        // They are part of what compiled code must fit.
+        setFlags(FLAGS_AT_START);
         const data = script.createCachedData();
+        setFlags(FLAGS_LATER);
         writeFileDurably(path, Buffer.concat([digestOf(data), data]));
         for (const name of readdirSync(place.directory)) {
           const other = join(place.directory, name);
@@ -84,6 +96,10 @@ export function withCompiledCode<C extends Compiled>(
       },
     },
   };
+}
+
+function setFlags(flags: readonly string[]): void {
+  for (const flag of flags) setFlagsFromString(flag);
 }
 
 function bytesFree(directory: string): number {
