@@ -63,7 +63,7 @@ export function createSettling(clock: Clock, log: Log, trimHeap: () => void): Se
       return result;
     },
     [Symbol.dispose]: () => {
-      longest.cancel();
+      if (!isOver) end();
       calm?.cancel();
       memory[Symbol.dispose]();
     },

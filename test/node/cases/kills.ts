@@ -194,8 +194,45 @@ async function stopped(board: Board): Promise<void> {
   }
 }
 
+/** The state of the kept code at the last start, and the hash of the file. */
+async function compiled(board: Board): Promise<{ readonly state: string; readonly hash: string }> {
+  const text = await board.sh(
+    "journalctl -b -u limpet -o cat --no-pager | grep -o 'compiled=[a-z]*' | tail -n 1; " +
+      'cat /var/lib/limpet/compiled-???????????????? 2>/dev/null | sha256sum',
+  );
+  const [state = '', hash = ''] = text.split('\n');
+  return { state, hash };
+}
+
+async function keptCode(board: Board): Promise<void> {
+  const nothing = (await board.sh('sha256sum < /dev/null')).trim();
+  const startAgain = async () => {
+    await board.sh('systemctl restart limpet');
+    await answering(board, 'limpet answers again');
+    return await compiled(board);
+  };
+  const kept = async (name: string, isKept: (hash: string) => boolean) => {
+    // It is kept once a start has shown all that it takes to start a pod.
+    await board.apply(podText(name, undefined));
+    await board.untilPods(`${name} runs`, (pods) => pods.every(isReady));
+    const options = { timeoutMs: 120_000, everyMs: 1000 };
+    const hash = async () => (await compiled(board)).hash;
+    return await until('compiled code is kept', hash, isKept, options);
+  };
+  const whole = await kept('first', (hash) => hash !== nothing);
+  assert.deepEqual(await startAgain(), { state: 'compiled=used', hash: whole });
+  await board.sh(
+    'printf damaged | dd of=$(ls /var/lib/limpet/compiled-????????????????) bs=1 seek=5000 conv=notrunc status=none',
+  );
+  const damaged = await startAgain();
+  assert.equal(damaged.state, 'compiled=refused');
+  const mended = await kept('second', (hash) => hash !== damaged.hash);
+  assert.deepEqual(await startAgain(), { state: 'compiled=used', hash: mended });
+}
+
 export const killCases: Cases = {
   'kill -9 of limpet under load': kills,
   'kill -9 of containerd': runtimeKills,
   'limpet stopped for a while': stopped,
+  'compiled code, kept and damaged': keptCode,
 };
