@@ -24,23 +24,31 @@ export async function startTimes(node: VirtualNode): Promise<StartTimes> {
   return { agentS: agentUs / 1e6, allS: Math.max(...startedMs) / 1000 - (wall - up) };
 }
 
+/** Seconds that `ctr run` takes for containers, one after the other. */
 export type AloneTimes = {
-  /** Seconds that `ctr run` takes for the containers, one after the other, once the runtime is up. */
-  readonly coldS: number;
-  /** The same once more, when all that it needs has been used before. */
-  readonly warmS: number;
+  /** For those of the pods. */
+  readonly containersS: number;
+  /** For the pause containers of their sandboxes, which the runtime starts as well. */
+  readonly pausesS: number;
 };
 
-/** Runs in the machine as the first thing after its runtime. */
+/** Runs in the machine as the first thing after its runtime; all once more when that is warm. */
 const ALONE = `
-read -r from _ < /proc/uptime
+now() { read -r up _ < /proc/uptime; echo $up; }
 for round in cold warm; do
-  for i in $(seq COUNT); do
+  from=$(now)
+  for i in $(seq CONTAINERS); do
     ctr -n alone run --rm limpet.local/busybox:1 $round$i true
   done
-  read -r to _ < /proc/uptime
-  echo $from $to
-  from=$to
+  between=$(now)
+  for i in $(seq PAUSES); do
+    ctr -n alone run --detach limpet.local/pause:1 pause$i
+  done
+  echo $from $between $(now)
+  for i in $(seq PAUSES); do
+    ctr -n alone task rm --force pause$i >&2
+    ctr -n alone container rm pause$i
+  done
 done > /run/alone.part
 mv /run/alone.part /run/alone
 `;
@@ -57,19 +65,20 @@ WantedBy=multi-user.target
 `;
 
 /**
- * What the runtime alone takes for as many containers, each of which ends at once: in a boot of its
- * own without the agent, since what has just been booted is slower with all that it does first.
+ * What the runtime alone takes for as many containers, each of which ends at once, and pauses: in a boot
+ * of its own without the agent, since what has just been booted is slower with all that it does
+ * first; and the second time in that boot.
  */
 export async function containersAlone(
   node: VirtualNode,
-  count: number,
+  { containers, pauses }: { readonly containers: number; readonly pauses: number },
   options: BootOptions,
-): Promise<AloneTimes> {
-  const script = ALONE.replace('COUNT', `${count}`);
+): Promise<readonly [cold: AloneTimes, warm: AloneTimes]> {
+  const script = ALONE.replace('CONTAINERS', `${containers}`).replaceAll('PAUSES', `${pauses}`);
   await node.ssh('cat > /root/alone.sh', { input: script });
   await node.ssh('cat > /etc/systemd/system/alone.service', { input: ALONE_UNIT });
   await node.ssh(
-    'ctr -n k8s.io images export /root/alone.tar limpet.local/busybox:1 && ' +
+    'ctr -n k8s.io images export /root/alone.tar limpet.local/busybox:1 limpet.local/pause:1 && ' +
       'ctr -n alone images import /root/alone.tar >/dev/null && rm /root/alone.tar && ' +
       'systemctl daemon-reload && systemctl disable limpet && systemctl enable alone && sync',
     { timeoutMs: 120_000 },
@@ -81,10 +90,14 @@ export async function containersAlone(
       'systemctl disable alone; systemctl enable --now limpet',
     { timeoutMs: 600_000 },
   );
-  const [coldS = NaN, warmS = NaN] = stdout
+  const [cold, warm] = stdout
     .trim()
     .split('\n')
     .map((line) => line.split(' ').map(Number))
-    .map(([from = NaN, to = NaN]) => to - from);
-  return { coldS, warmS };
+    .map(([from = NaN, between = NaN, to = NaN]) => ({
+      containersS: between - from,
+      pausesS: to - between,
+    }));
+  if (cold === undefined || warm === undefined) throw new Error(`ctr run said: ${stdout}`);
+  return [cold, warm];
 }

@@ -8,6 +8,7 @@
  * Invariant: only news ends a pod. A source that has not reported, or can't, ends none.
  */
 import type { Clock } from '../base/clock.ts';
+import { Failure } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 import type { NewEvent } from '../kube/event.ts';
 import type { ApiPodResult } from '../kube/parse-api.ts';
@@ -204,7 +205,13 @@ export class Desired {
   remove(worker: Worker, graceSeconds?: number): void {
     const { store } = this.#options;
     const deletion = this.#deletionOf(worker, graceSeconds);
-    store.putDeletion(worker.uid, deletion);
+    try {
+      store.putDeletion(worker.uid, deletion);
+    } catch (error) {
+      // What nobody wants is being ended without having been stored.
+      const isLeftOver = error instanceof Failure && error.code === 'NotFound';
+      if (!isLeftOver || worker.want.deletion === undefined) throw error;
+    }
     this.#end(worker, deletion);
   }
 
