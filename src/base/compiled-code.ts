@@ -1,6 +1,6 @@
 /**
- * What V8 has compiled of the program, kept for the next start. Compiling it again is a sixth of what
- * a start costs, and after a power cut the pods wait for it.
+ * What V8 has compiled of the program, kept for the next start: after a power cut the pods wait while
+ * it is compiled again.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
