@@ -22,7 +22,8 @@ const HELP = `Usage: scripts/try [--arch amd64|arm64] [--containerd 1.7|2] [--ke
 Builds limpet, boots a virtual board, runs three pods on it: a web server, a worker with an init
 container and a sidecar, a job that must run only once. Then it pulls the network cable and cuts
 the power, boots again without a network, and shows that the same pods are back. An MQTT broker on
-this machine hears of all that: what mosquitto_sub prints there is shown as it comes.
+this machine hears of all that: what mosquitto_sub prints there is shown as it comes. At the end the
+board boots once more without limpet, for what containerd alone takes for the same containers.
 
   --arch        the board's processor; this machine's own unless told
   --containerd  1.7 (Debian trixie and Raspberry Pi OS, the default) or 2

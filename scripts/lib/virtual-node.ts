@@ -257,10 +257,15 @@ async function untilReady(
   const { name, pid } = state;
   const directory = directoryOf(name);
   const shared = wayOf(state, state.image);
+  let leftAloneMs = quietMs;
   const ready = async (): Promise<boolean> => {
     if (!(await qemu.running(pid, directory))) throw new Error('the machine has stopped');
     const isReady = (await consoleText(directory)).slice(before).includes('limpet-ssh-ready');
-    if (isReady) await sleep(quietMs);
+    if (isReady) {
+      await sleep(leftAloneMs);
+      // Once: a login that failed is tried again at once.
+      leftAloneMs = 0;
+    }
     return isReady;
   };
   await way.connect(shared, { timeoutMs: bootTimeoutMs, ready }).catch(async (error: unknown) => {

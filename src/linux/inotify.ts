@@ -1,4 +1,4 @@
-/** Watches one directory, also while it does not exist. */
+/** Watches one directory, also while it does not exist, or waits for one file. */
 import { existsSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { basename, dirname } from 'node:path';
 
