@@ -42,8 +42,8 @@ export type Hardware = BoardHealth & {
   run(signal: AbortSignal): Promise<void>;
 };
 
-/** Pods come first after a start. */
-const FIRST_MS = 5_000;
+/** Pods come first after a start, and a board that boots is still loading what it has drivers for. */
+const FIRST_MS = 10_000;
 /** Sources whose time comes within this are looked at together, so that the board may sleep. */
 const TOGETHER_MS = 5_000;
 /** A board that has no such thing hardly ever gets one. */

@@ -171,7 +171,7 @@ test('each source at its interval, what is not there seldom, and a broken one al
     source('BrokenDaily', 24 * 3_600_000, true),
   ];
   const { hardware, pass, root } = start(t, {}, { sources });
-  await pass(5000);
+  await pass(10_000);
   await pass(600_000);
   assert.deepEqual(looked, { Often: 61, Seldom: 11, Absent: 2, Broken: 21, BrokenDaily: 2 });
   const [broken] = hardware.conditions();

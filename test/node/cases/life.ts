@@ -303,10 +303,32 @@ async function batch(board: Board): Promise<void> {
   );
 }
 
+/** What a unit is to do in a boot, as the machine itself tells. */
+async function reboot(board: Board): Promise<void> {
+  await board.apply(podText('stays', undefined));
+  await board.untilPods('the pod runs', (pods) => pods.every(isReady));
+  await board.node.restart(() => board.sh('systemctl reboot'));
+  await board.reconnect();
+  await board.untilPods('the pod runs again', (pods) => pods.length === 1 && pods.every(isReady));
+  const journal = await board.sh('journalctl -b -o cat --no-pager');
+  assert.match(journal, /starting version=\S+ node=\S+ store=clean /, 'it had ended in order');
+  assert.doesNotMatch(journal, /ordering cycle/);
+  const started = await board.sh(
+    'systemctl show limpet -P ExecMainStartTimestampMonotonic; ' +
+      'systemctl show local-fs.target basic.target -P ActiveEnterTimestampMonotonic',
+  );
+  const [agent = 0, files = 0, basic = 0] = started.trim().split(/\s+/).map(Number);
+  assert.ok(
+    files < agent && agent < basic,
+    `beside the rest of the boot, not after it: ${started}`,
+  );
+}
+
 export const lifeCases: Cases = {
   'restart policies and crash-loop backoff': restarts,
   'pods that cannot start': cannotStart,
   'a folder of manifests': manifests,
   'deletion and its grace': deletion,
   'a batch is not started in lockstep': batch,
+  'a reboot, in order': reboot,
 };
