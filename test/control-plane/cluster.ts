@@ -98,3 +98,21 @@ export async function requestsOf({ plane }: Cluster): Promise<readonly AuditEven
     .map((line) => JSON.parse(line) as AuditEvent)
     .filter(({ userAgent }) => userAgent?.startsWith('limpet/'));
 }
+
+/**
+ * What was denied for good. The authorizer hears of a new pod a moment later than its node does: what
+ * that pod uses may be denied at first, and has to be answered when it is asked for again.
+ */
+export function deniedOf(requests: readonly AuditEvent[]): readonly AuditEvent[] {
+  const isAnsweredLater = ({ requestURI }: AuditEvent, index: number) =>
+    /\/(secrets|configmaps|token)\b/.test(requestURI) &&
+    requests
+      .slice(index + 1)
+      .some(
+        (later) => later.requestURI === requestURI && (later.responseStatus?.code ?? 500) < 300,
+      );
+  return requests.filter(
+    (request, index) =>
+      [401, 403].includes(request.responseStatus?.code ?? 0) && !isAnsweredLater(request, index),
+  );
+}

@@ -17,6 +17,7 @@ import {
   bringUp,
   joinLimpet,
   note,
+  deniedOf,
   requestsOf,
   type Cluster,
 } from './cluster.ts';
@@ -316,10 +317,7 @@ test('events of pods and of the Node are in the cluster, once each', async () =>
 
 test('nothing that it asked for was denied, and it lists no more than its own', async () => {
   const requests = await requestsOf(cluster);
-  const denied = requests.filter(({ responseStatus }) =>
-    [401, 403].includes(responseStatus?.code ?? 0),
-  );
-  assert.deepEqual(denied, []);
+  assert.deepEqual(deniedOf(requests), []);
   const lists = requests
     .filter(({ verb }) => verb === 'list' || verb === 'watch')
     .map(({ requestURI }) => decodeURIComponent(requestURI))
