@@ -385,7 +385,12 @@ export async function clear(board: Board): Promise<void> {
   await board.sh('find /etc/kubernetes/manifests -mindepth 1 -delete');
   const begun = await board.pods();
   for (const { pod, source } of begun) {
-    if (source !== 'file') await board.delete(pod.metadata.name, 1);
+    if (source === 'file') continue;
+    await board.delete(pod.metadata.name, 1).catch(async (error: unknown) => {
+      // One that is being ended anyway may be gone since it was listed.
+      if ((await board.pods()).some((one) => one.pod.metadata.uid === pod.metadata.uid))
+        throw error;
+    });
   }
   await board.untilPods('all pods are gone', (pods) => pods.length === 0);
 }
