@@ -101,18 +101,18 @@ export async function requestsOf({ plane }: Cluster): Promise<readonly AuditEven
 
 /**
  * What was denied for good. The authorizer hears of a new pod a moment later than its node does: what
- * that pod uses may be denied at first, and has to be answered when it is asked for again.
+ * that pod uses may be forbidden at first, and has to be answered when it is asked for again.
  */
 export function deniedOf(requests: readonly AuditEvent[]): readonly AuditEvent[] {
-  const isAnsweredLater = ({ requestURI }: AuditEvent, index: number) =>
-    /\/(secrets|configmaps|token)\b/.test(requestURI) &&
+  const codeOf = ({ responseStatus }: AuditEvent) => responseStatus?.code ?? 0;
+  const isAnswered = (request: AuditEvent) => codeOf(request) >= 200 && codeOf(request) < 300;
+  const isEarly = (request: AuditEvent, index: number) =>
+    codeOf(request) === 403 &&
+    /\/(secrets|configmaps|token)\b/.test(request.requestURI) &&
     requests
       .slice(index + 1)
-      .some(
-        (later) => later.requestURI === requestURI && (later.responseStatus?.code ?? 500) < 300,
-      );
+      .some((later) => later.requestURI === request.requestURI && isAnswered(later));
   return requests.filter(
-    (request, index) =>
-      [401, 403].includes(request.responseStatus?.code ?? 0) && !isAnsweredLater(request, index),
+    (request, index) => [401, 403].includes(codeOf(request)) && !isEarly(request, index),
   );
 }

@@ -16,8 +16,8 @@ import {
   TIMEOUT_MS,
   bringDown,
   bringUp,
-  note,
   deniedOf,
+  note,
   requestsOf,
   type Cluster,
 } from './cluster.ts';

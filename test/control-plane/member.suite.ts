@@ -8,11 +8,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { ControlPlane } from '../../scripts/lib/control-plane.ts';
 import type { VirtualNode } from '../../scripts/lib/virtual-node.ts';
 import {
-  deniedOf,
   BUILD_TIMEOUT_MS,
   TIMEOUT_MS,
   bringDown,
   bringUp,
+  deniedOf,
   joinLimpet,
   note,
   requestsOf,

@@ -15,9 +15,9 @@ import {
   TIMEOUT_MS,
   bringDown,
   bringUp,
+  deniedOf,
   joinLimpet,
   note,
-  deniedOf,
   requestsOf,
   type Cluster,
 } from './cluster.ts';

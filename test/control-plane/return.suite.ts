@@ -12,11 +12,11 @@ import type { PodReport } from '../../src/server/api.ts';
 import { podsOf } from '../../scripts/lib/install-limpet.ts';
 import { run } from '../../scripts/lib/process.ts';
 import {
-  deniedOf,
   BUILD_TIMEOUT_MS,
   IMAGE,
   bringDown,
   bringUp,
+  deniedOf,
   joinLimpet,
   note,
   requestsOf,
