@@ -1,5 +1,4 @@
 /** SQLite's addon out of the single executable: the loader wants a file, and there is none beside it. */
-import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -15,16 +14,16 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getRawAsset, isSea } from 'node:sea';
+import { crc32 } from '../base/crc32.ts';
 import { Failure, faultOf } from '../base/failure.ts';
 import type { Log } from '../base/log.ts';
 
 const ASSET = 'better_sqlite3.node';
 const PREFIX = 'better_sqlite3-';
-const HASH_DIGITS = 16;
 
 /**
  * The loaded addon for `openStore`, or undefined when node_modules has it. The file is kept under a
- * name with its hash in `<rootDirectory>/native`, so that it is written once for each version. Where
+ * name with its checksum in `<rootDirectory>/native`, so that it is written once for each version. Where
  * that is impossible (a full or read-only disk), an unnamed file in memory does for this run.
  * @throws Failure when the addon can be loaded from nowhere.
  */
@@ -57,7 +56,7 @@ export function loadNativeBinding(rootDirectory: string, log: Log): object | und
 }
 
 function keptFile(directory: string, addon: Buffer): string {
-  const name = `${PREFIX}${hashOf(addon)}.node`;
+  const name = `${PREFIX}${crc32(addon).toString(16).padStart(8, '0')}.node`;
   const path = join(directory, name);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   if (!holds(path, addon)) writeDurable(directory, path, addon);
@@ -117,8 +116,4 @@ function load(path: string): object {
   const module = { exports: {} };
   process.dlopen(module, path);
   return module.exports;
-}
-
-function hashOf(data: Buffer): string {
-  return createHash('sha256').update(data).digest('hex').slice(0, HASH_DIGITS);
 }

@@ -20,8 +20,8 @@ export type Settling = {
   [Symbol.dispose](): void;
 };
 
-/** Pods may wait for their images. */
-const LONGEST_MS = 15_000;
+/** Pods may wait for their images; the slowest boards take 20 s for a few that have theirs. */
+const LONGEST_MS = 30_000;
 /** Compiled code is kept soon: the power may go. */
 const CALM_MS = 3000;
 
