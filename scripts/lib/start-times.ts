@@ -24,31 +24,53 @@ export async function startTimes(node: VirtualNode): Promise<StartTimes> {
   return { agentS: agentUs / 1e6, allS: Math.max(...startedMs) / 1000 - (wall - up) };
 }
 
-/** Seconds that `ctr run` takes for containers, one after the other. */
+/** Seconds that `ctr run` takes for the containers of the example pods, one after the other. */
 export type AloneTimes = {
-  /** For those of the pods. */
-  readonly containersS: number;
-  /** For the pause containers of their sandboxes, which the runtime starts as well. */
+  /** Five containers with nothing of their pods: no network, no pause container. */
+  readonly bareS: number;
+  /** The same five, with a network for each of the two pods. */
+  readonly networkedS: number;
+  /** The pause containers of their sandboxes, which the runtime starts as well. */
   readonly pausesS: number;
 };
 
-/** Runs in the machine as the first thing after its runtime; all once more when that is warm. */
+/**
+ * Runs in the machine as the first thing after its runtime; all once more when that is warm. The init
+ * containers end at once; what stays running is detached, and has its pod's network as `--cni` gives
+ * it (by the same configuration; only the port's mapping is not in it).
+ */
 const ALONE = `
+set -e
 now() { read -r up _ < /proc/uptime; echo $up; }
+ends() { ctr -n alone run --rm limpet.local/busybox:1 $1 true; }
+stays() { ctr -n alone run --detach "$@"; }
+away() {
+  ctr -n alone task rm --force $1 >&2
+  ctr -n alone container rm $1
+}
+networked() {
+  ends page
+  stays --cni limpet.local/busybox:1 httpd httpd -f -p 80
+  ends prepare
+  stays limpet.local/busybox:1 follow tail -F /log
+  stays --cni limpet.local/busybox:1 worker sleep 3600
+}
+bare() {
+  for i in 1 2 3 4 5; do ends bare$i; done
+}
+pauses() {
+  for i in 1 2; do stays limpet.local/pause:1 pause$i; done
+}
+mkdir -p /opt/cni
+[ -e /opt/cni/bin ] || ln -s /usr/lib/cni /opt/cni/bin
 for round in cold warm; do
-  from=$(now)
-  for i in $(seq CONTAINERS); do
-    ctr -n alone run --rm limpet.local/busybox:1 $round$i true
+  for what in bare networked pauses; do
+    from=$(now)
+    $what
+    echo $round $what $from $(now)
   done
-  between=$(now)
-  for i in $(seq PAUSES); do
-    ctr -n alone run --detach limpet.local/pause:1 pause$i
-  done
-  echo $from $between $(now)
-  for i in $(seq PAUSES); do
-    ctr -n alone task rm --force pause$i >&2
-    ctr -n alone container rm pause$i
-  done
+  for id in httpd follow worker pause1 pause2; do away $id; done
+  grep -l '^alone-' /var/lib/cni/networks/limpet/* | xargs rm -f
 done > /run/alone.part
 mv /run/alone.part /run/alone
 `;
@@ -65,17 +87,15 @@ WantedBy=multi-user.target
 `;
 
 /**
- * What the runtime alone takes for as many containers, each of which ends at once, and pauses: in a boot
- * of its own without the agent, since what has just been booted is slower with all that it does
- * first; and the second time in that boot.
+ * What the runtime alone takes for the containers of the example pods: in a boot of its own without
+ * the agent, since what has just been booted is slower with all that it does first; and the second
+ * time in that boot.
  */
 export async function containersAlone(
   node: VirtualNode,
-  { containers, pauses }: { readonly containers: number; readonly pauses: number },
   options: BootOptions,
 ): Promise<readonly [cold: AloneTimes, warm: AloneTimes]> {
-  const script = ALONE.replace('CONTAINERS', `${containers}`).replaceAll('PAUSES', `${pauses}`);
-  await node.ssh('cat > /root/alone.sh', { input: script });
+  await node.ssh('cat > /root/alone.sh', { input: ALONE });
   await node.ssh('cat > /etc/systemd/system/alone.service', { input: ALONE_UNIT });
   await node.ssh(
     'ctr -n k8s.io images export /root/alone.tar limpet.local/busybox:1 limpet.local/pause:1 && ' +
@@ -86,18 +106,26 @@ export async function containersAlone(
   await node.cut();
   await node.boot(options);
   const { stdout } = await node.ssh(
-    'until [ -e /run/alone ]; do sleep 1; done; cat /run/alone; ' +
+    'until [ -e /run/alone ] || systemctl --quiet is-failed alone; do sleep 1; done; ' +
+      'cat /run/alone* || journalctl -b -u alone --no-pager; ' +
       'systemctl disable alone; systemctl enable --now limpet',
     { timeoutMs: 600_000 },
   );
-  const [cold, warm] = stdout
-    .trim()
-    .split('\n')
-    .map((line) => line.split(' ').map(Number))
-    .map(([from = NaN, between = NaN, to = NaN]) => ({
-      containersS: between - from,
-      pausesS: to - between,
-    }));
-  if (cold === undefined || warm === undefined) throw new Error(`ctr run said: ${stdout}`);
-  return [cold, warm];
+  const took = new Map(
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' '))
+      .map(([round, what, from, to]) => [`${round} ${what}`, Number(to) - Number(from)]),
+  );
+  const times = (round: string): AloneTimes => ({
+    bareS: took.get(`${round} bare`) ?? NaN,
+    networkedS: took.get(`${round} networked`) ?? NaN,
+    pausesS: took.get(`${round} pauses`) ?? NaN,
+  });
+  const rounds = [times('cold'), times('warm')] as const;
+  if (rounds.some(({ bareS, networkedS, pausesS }) => !(bareS + networkedS + pausesS > 0))) {
+    throw new Error(`ctr run said: ${stdout}`);
+  }
+  return rounds;
 }
