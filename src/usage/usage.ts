@@ -145,8 +145,6 @@ function podUsage(
 ): PodUsage | undefined {
   const { podRef, sandboxId } = pod;
   const path = join(cgroupRoot, cgroupPath(driver(), podCgroupName(pod.qos, podRef.uid)));
-  const usage = cgroupUsage(read, path, files, clock);
-  if (usage === undefined) return undefined;
   const cgroupOf = (id: string) =>
     containerCgroupNames(driver(), id)
       .map((name) => `${path}/${name}`)
@@ -158,6 +156,9 @@ function podUsage(
     const found = cgroup === undefined ? undefined : cgroupUsage(read, cgroup, files, clock);
     return found === undefined ? [] : [{ name, id, ...found }];
   });
+  // After its containers: what they count goes on, and a pod never has less than they have together.
+  const usage = cgroupUsage(read, path, files, clock);
+  if (usage === undefined) return undefined;
   return {
     podRef,
     ...(sandboxId !== undefined && { sandboxId }),
