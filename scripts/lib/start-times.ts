@@ -107,7 +107,7 @@ export async function containersAlone(
   await node.boot(options);
   const { stdout } = await node.ssh(
     'until [ -e /run/alone ] || systemctl --quiet is-failed alone; do sleep 1; done; ' +
-      'cat /run/alone* || journalctl -b -u alone --no-pager; ' +
+      'cat /run/alone || journalctl -b -u alone --no-pager; ' +
       'systemctl disable alone; systemctl enable --now limpet',
     { timeoutMs: 600_000 },
   );

@@ -108,7 +108,7 @@ function bytesFree(directory: string): number {
 
 /**
  * V8 believes what it is given, and a worn card may give anything. Nobody but root can write there, so
- * a checksum does, which takes a tenth of the time of a digest.
+ * a checksum does; a digest would be dear at each start.
  */
 function read(path: string): Buffer | undefined {
   try {
