@@ -40,7 +40,7 @@ export type ContainersAlone = {
   readonly warm: AloneTimes;
   /**
    * Seconds from the kernel's start until the pause containers and the five with their network ran, by
-   * `ctr run` alone: what a start takes at least, whoever starts them.
+   * `ctr run` alone: what the same start takes with no agent.
    */
   readonly fromKernelS: number;
 };
