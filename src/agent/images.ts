@@ -30,19 +30,29 @@ export type Images = {
   ): Promise<EnsuredImage>;
   /**
    * Removes images whose pull was cut short by a power cut: the runtime may list them although
-   * some of their files never reached the disk. They are pulled again when they are wanted.
+   * some of their files never reached the disk. They are pulled again when they are wanted. What
+   * was there before the pull stays, under whatever name: without a network nothing brings it back.
    */
   repair(signal: AbortSignal): Promise<readonly string[]>;
 };
 
+/** A pull that has begun. */
+export type PullRecord = {
+  readonly name: string;
+  /** The boot in which it began: until that ends, nothing that was written is lost. */
+  readonly boot: string;
+  /** The ids of the images that were there before it. */
+  readonly before: readonly string[];
+};
+
 /** Remembers pulls that have begun, so that one cut short is known after the next start. */
 export type PullRecords = {
-  /** Durable when it returns. */
-  begin(name: string): void;
+  /** Durable when it returns. A record that is there already stays: its pull may have come far. */
+  begin(record: PullRecord): void;
   /** Syncs what was pulled to the disk, then forgets the pull. */
   finish(name: string): Promise<void>;
-  unfinished(): readonly string[];
-  /** Forgets the pull, whose image is gone. */
+  unfinished(): readonly PullRecord[];
+  /** Forgets the pull, of which nothing is there. */
   drop(name: string): void;
 };
 
@@ -65,7 +75,7 @@ const PULL_WITH_COPY_MS = 20_000;
 
 /** Nothing is kept between pulls but the pulls that are under way. */
 export function createImages(options: ImagesOptions): Images {
-  const { service, clock, records } = options;
+  const { service, clock } = options;
   const pulls = new Map<string, Pull>();
 
   const pull = async (
@@ -79,11 +89,9 @@ export function createImages(options: ImagesOptions): Images {
     if (current === undefined) {
       const controller = new AbortController();
       const done = options.slots
-        .run(order, controller.signal, async () => {
-          records.begin(name);
-          const ref = await pullWith(service, name, auths, controller.signal);
-          await records.finish(name);
-          return ref;
+        .run(order, controller.signal, () => {
+          const isAlone = () => pullsOf(pulls, name) === 1;
+          return pullOnRecord(options, name, auths, isAlone, controller.signal);
         })
         .finally(() => pulls.delete(key));
       // Every waiter may have gone by the time it fails.
@@ -101,15 +109,10 @@ export function createImages(options: ImagesOptions): Images {
   };
 
   return {
-    repair: async (signal) => {
-      const broken = records.unfinished().filter((name) => !isPulled(pulls, name));
-      for (const name of broken) {
-        await service.removeImage(name, signal);
-        records.drop(name);
-      }
-      return broken;
-    },
+    repair: (signal) => repair(options, pulls, signal),
     ensure: async (name, policy, order, signal, auths = () => []) => {
+      // A pull that was given up may have come to its end all the same.
+      if (pullsOf(pulls, name) === 0) await mendOpen(options, name, signal);
       const present = await service.imageStatus(name, signal);
       if (present !== undefined && policy !== 'Always') {
         return { image: present, note: `Container image "${name}" already present on machine` };
@@ -149,8 +152,84 @@ export function createImages(options: ImagesOptions): Images {
   };
 }
 
-function isPulled(pulls: ReadonlyMap<string, Pull>, name: string): boolean {
-  return [...pulls.values()].some((pull) => pull.name === name);
+/** How many pulls of an image are under way: with other credentials it is another pull. */
+function pullsOf(pulls: ReadonlyMap<string, Pull>, name: string): number {
+  return [...pulls.values()].filter((pull) => pull.name === name).length;
+}
+
+/** After these the runtime may still be at it. */
+const IN_DOUBT: ReadonlySet<Fault['code']> = new Set([
+  'Cancelled',
+  'DeadlineExceeded',
+  'Unavailable',
+]);
+
+/** Pulls; the record says so until all of it is on the disk or nothing came of it. */
+async function pullOnRecord(
+  options: ImagesOptions,
+  name: string,
+  auths: readonly AuthConfig[],
+  /** No other pull of the image is under way. */
+  isAlone: () => boolean,
+  signal: AbortSignal,
+): Promise<string> {
+  const { service, clock, records } = options;
+  const before = (await service.listImages(signal)).map(({ id }) => id);
+  records.begin({ name, boot: clock.now().boot, before });
+  try {
+    const ref = await pullWith(service, name, auths, signal);
+    await records.finish(name);
+    return ref;
+  } catch (error) {
+    if (!IN_DOUBT.has(faultOf(error).code) && isAlone()) {
+      await mendOpen(options, name, signal).catch(() => undefined);
+    }
+    throw error;
+  }
+}
+
+async function repair(
+  options: ImagesOptions,
+  pulls: ReadonlyMap<string, Pull>,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const removed: string[] = [];
+  for (const record of options.records.unfinished()) {
+    if (pullsOf(pulls, record.name) > 0) continue;
+    try {
+      if (await mend(options, record, signal)) removed.push(record.name);
+    } catch (error) {
+      // The pods of all other images wait for this.
+      if (IN_DOUBT.has(faultOf(error).code)) throw error;
+    }
+  }
+  return removed;
+}
+
+async function mendOpen(options: ImagesOptions, name: string, signal: AbortSignal): Promise<void> {
+  const record = options.records.unfinished().find((open) => open.name === name);
+  if (record !== undefined) await mend(options, record, signal);
+}
+
+/** Decides on an image of which a former pull may have brought a part; whether it was removed. */
+async function mend(
+  { service, clock, records }: ImagesOptions,
+  { name, boot, before }: PullRecord,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const image = await service.imageStatus(name, signal);
+  if (image === undefined || before.includes(image.id)) records.drop(name);
+  else if (boot === clock.now().boot) {
+    await records.finish(name).catch((error: unknown) => {
+      // It stays on record, and can be used until the power goes.
+      if (!(error instanceof Failure)) throw error;
+    });
+  } else {
+    await service.removeImage(name, signal);
+    records.drop(name);
+    return true;
+  }
+  return false;
 }
 
 /** With the first credentials that the registry takes; without any where there are none. */

@@ -3,21 +3,24 @@ import { existsSync } from 'node:fs';
 import { Failure } from '../base/failure.ts';
 import { runTool } from '../linux/command.ts';
 import type { Store } from '../store/store.ts';
-import type { PullRecords } from './images.ts';
+import type { PullRecord, PullRecords } from './images.ts';
 
 const KEY = 'image.pulls';
 const SYNC_TIMEOUT_MS = 120_000;
 /** Where the known runtimes keep images. */
 const IMAGE_STORES = ['/var/lib/containerd', '/var/lib/containers'];
 
-/** Pull records as one row of the store: a JSON list of image names. */
+/** Pull records as one row of the store, in JSON. */
 export function pullRecords(store: Store): PullRecords {
   const read = () => parse(store.meta(KEY));
-  const write = (names: readonly string[]) =>
-    store.setMeta(KEY, names.length === 0 ? undefined : JSON.stringify(names));
-  const drop = (name: string) => write(read().filter((other) => other !== name));
+  const write = (records: readonly PullRecord[]) =>
+    store.setMeta(KEY, records.length === 0 ? undefined : JSON.stringify(records));
+  const drop = (name: string) => write(read().filter((other) => other.name !== name));
   return {
-    begin: (name) => write([...new Set([...read(), name])]),
+    begin: (record) => {
+      const records = read();
+      if (records.every(({ name }) => name !== record.name)) write([...records, record]);
+    },
     finish: async (name) => {
       // The runtime syncs what it notes of an image, but not the image's files.
       const where = IMAGE_STORES.filter((path) => existsSync(path));
@@ -32,12 +35,19 @@ export function pullRecords(store: Store): PullRecords {
   };
 }
 
-function parse(text: string | undefined): readonly string[] {
+/** What is no record is left out: to remove an image for it could leave pods without theirs. */
+function parse(text: string | undefined): readonly PullRecord[] {
   if (text === undefined) return [];
   try {
-    const names: unknown = JSON.parse(text);
-    return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : [];
+    const records: unknown = JSON.parse(text);
+    return Array.isArray(records) ? records.filter(isRecord) : [];
   } catch {
     return [];
   }
+}
+
+function isRecord(value: unknown): value is PullRecord {
+  if (typeof value !== 'object' || value === null) return false;
+  const { name, boot, before } = value as Readonly<Record<string, unknown>>;
+  return typeof name === 'string' && typeof boot === 'string' && Array.isArray(before);
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createImages } from '../../src/agent/images.ts';
-import type { PullRecords } from '../../src/agent/images.ts';
+import type { PullRecord, PullRecords } from '../../src/agent/images.ts';
 import { createSlots } from '../../src/agent/slots.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { Failure } from '../../src/base/failure.ts';
@@ -48,15 +48,24 @@ function registry(...present: readonly string[]): Registry {
   return self;
 }
 
-function records(): PullRecords & { readonly open: Set<string> } {
-  const open = new Set<string>();
+function records(...begun: readonly PullRecord[]): PullRecords & { readonly synced: string[] } {
+  const open = new Map(begun.map((record) => [record.name, record]));
+  const synced: string[] = [];
   return {
-    open,
-    begin: (name) => void open.add(name),
-    finish: (name) => Promise.resolve(void open.delete(name)),
-    unfinished: () => [...open],
+    synced,
+    begin: (record) => void (open.has(record.name) || open.set(record.name, record)),
+    finish: (name) => {
+      synced.push(name);
+      return Promise.resolve(void open.delete(name));
+    },
+    unfinished: () => [...open.values()],
     drop: (name) => void open.delete(name),
   };
+}
+
+/** A pull that an earlier boot, or an earlier life of the agent, did not see the end of. */
+function begun(name: string, boot: string, ...before: readonly string[]): PullRecord {
+  return { name, boot, before: before.map((other) => `sha256:${other}`) };
 }
 
 function imagesOf({ service }: Registry, kept = records()) {
@@ -171,18 +180,54 @@ test('without a copy a failed pull fails, in the words of the kubelet', async ()
 
 test('an image whose pull was cut short is removed, as its files may be empty', async () => {
   const here = registry('a', 'b');
-  const kept = records();
-  kept.begin('a');
+  const kept = records(begun('a', 'the boot before', 'b'));
   assert.deepEqual(await imagesOf(here, kept).repair(never), ['a']);
   assert.deepEqual([...here.local.keys()], ['b']);
   assert.deepEqual(kept.unfinished(), []);
+});
+
+test('what was there before a pull that was cut short stays, under whatever name', async () => {
+  const here = registry('a', 'b');
+  here.local.set('c', image('b'));
+  const kept = records(begun('a', 'the boot before', 'a', 'b'), begun('c', 'the boot before', 'b'));
+  assert.deepEqual(await imagesOf(here, kept).repair(never), []);
+  assert.deepEqual([...here.local.keys()], ['a', 'b', 'c']);
+  assert.deepEqual(kept.unfinished(), []);
+});
+
+test('in the same boot nothing is lost: what was pulled is synced', async () => {
+  const here = registry('a');
+  const kept = records(begun('a', 'boot'), begun('b', 'boot'));
+  assert.deepEqual(await imagesOf(here, kept).repair(never), []);
+  assert.deepEqual([...here.local.keys()], ['a']);
+  assert.deepEqual([kept.synced, kept.unfinished()], [['a'], []]);
+});
+
+test('a pull that failed leaves nothing to repair, also of the copy at hand', async () => {
+  const here = registry('a');
+  const kept = records();
+  here.answer = () => Promise.reject(new Failure('Unknown', 'failed to resolve reference'));
+  await imagesOf(here, kept).ensure('a', 'Always', 0, never);
+  await assert.rejects(imagesOf(here, kept).ensure('b', 'IfNotPresent', 0, never));
+  assert.deepEqual(kept.unfinished(), []);
+});
+
+test('a pull that may still go on stays on record, and is synced when its image is used', async () => {
+  const here = registry('x');
+  const kept = records();
+  here.answer = offline;
+  await assert.rejects(imagesOf(here, kept).ensure('a', 'IfNotPresent', 0, never));
+  assert.deepEqual(kept.unfinished(), [begun('a', 'boot', 'x')]);
+  here.local.set('a', image('a'));
+  await imagesOf(here, kept).ensure('a', 'IfNotPresent', 0, never);
+  assert.deepEqual([kept.synced, kept.unfinished()], [['a'], []]);
 });
 
 test('a pull is on record from before it begins until it is safe', async () => {
   const here = registry();
   const kept = records();
   here.answer = () => {
-    assert.deepEqual(kept.unfinished(), ['a']);
+    assert.deepEqual(kept.unfinished(), [begun('a', 'boot')]);
     return Promise.resolve();
   };
   await imagesOf(here, kept).ensure('a', 'IfNotPresent', 0, never);

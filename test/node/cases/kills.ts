@@ -1,8 +1,20 @@
 /** What happens to pods when the agent or the runtime is killed: nothing. */
 import assert from 'node:assert/strict';
 import { until } from '../../../scripts/lib/install-limpet.ts';
+import type { PodReport } from '../../../src/server/api.ts';
 import type { Board } from '../board.ts';
-import { isReady, live, nameOf, pause, podText, statusesOf, together } from '../board.ts';
+import {
+  IMAGE,
+  container,
+  isReady,
+  live,
+  logsOf,
+  nameOf,
+  pause,
+  podText,
+  statusesOf,
+  together,
+} from '../board.ts';
 import type { Cases } from './case.ts';
 
 /** 50 in the campaign. */
@@ -194,6 +206,78 @@ async function stopped(board: Board): Promise<void> {
   }
 }
 
+/**
+ * The shim of a sandbox does not answer while a container is made in it, as on a board that is too
+ * busy: containerd 1.7 then makes one that can't be started. A job runs all the same, once.
+ */
+async function silentShim(board: Board): Promise<void> {
+  const image = 'limpet.local/late:1';
+  const main = { name: 'main', image, imagePullPolicy: 'IfNotPresent', command: ['echo', 'ran'] };
+  await board.apply(podText('late', undefined, { restartPolicy: 'Never', containers: [main] }));
+  await board.untilPods('the sandbox is there, and no image', (pods) => {
+    const { status } = live(pods, 'late')!;
+    return (
+      status.podIP !== undefined &&
+      /Image/.test(status.containerStatuses[0]?.state.waiting?.reason ?? '')
+    );
+  });
+  const [[pid = ''] = []] = [...(await board.processes()).values()].map((one) => one.split(':'));
+  const shim = (await board.sh(`sed -n 's/^PPid:\\s*//p' /proc/${pid}/status`)).trim();
+  await board.sh(`kill -STOP ${shim}; ctr -n k8s.io images tag ${IMAGE} ${image}`);
+  const made = async () => (await board.events('late')).some(({ reason }) => reason === 'Created');
+  try {
+    await until('a container is made', made, (so) => so, { timeoutMs: 60_000, everyMs: 500 });
+  } finally {
+    await board.sh(`kill -CONT ${shim}`);
+  }
+  const pods = await board.untilPods('the job has ended', (seen) =>
+    /Succeeded|Failed/.test(live(seen, 'late')?.status.phase ?? ''),
+  );
+  assert.equal(live(pods, 'late')!.status.phase, 'Succeeded', JSON.stringify(live(pods, 'late')));
+  assert.equal((await logsOf(board)).get('late/main'), 'ran\n');
+  await board.sh(`ctr -n k8s.io images rm ${image}`);
+}
+
+/**
+ * A pull that failed, as each does without a network, takes no image with it: not when the runtime
+ * comes back, and not after a power cut, when nothing could bring it back.
+ */
+async function failedPull(board: Board): Promise<void> {
+  const other = 'limpet.local/other-name:1';
+  await board.sh(`ctr -n k8s.io images tag ${IMAGE} ${other}`);
+  const pulled = (image: string) => [container({ more: { image, imagePullPolicy: 'Always' } })];
+  await board.apply(
+    together(
+      podText('copy', undefined, { containers: pulled(IMAGE) }),
+      podText('other', undefined, { containers: pulled(other) }),
+      podText('nowhere', undefined, { containers: pulled('limpet.local/nowhere:1') }),
+    ),
+  );
+  const isSettled = (pods: readonly PodReport[]) =>
+    pods.length === 3 &&
+    pods.every((report) => isReady(report) === (nameOf(report) !== 'nowhere')) &&
+    /Image/.test(live(pods, 'nowhere')?.summary ?? '');
+  await board.untilPods('two run with the copy at hand', isSettled);
+  const images = () => board.sh('ctr -n k8s.io images ls -q name~=limpet.local | sort');
+  const before = await images();
+  await board.sh('kill -9 $(systemctl show containerd -P MainPID); sleep 1');
+  await until(
+    'the agent sees containerd again',
+    async () => (await board.status()).runtime.connected,
+    (so) => so,
+    { timeoutMs: 90_000, everyMs: 1000 },
+  );
+  await board.untilPods('they still run', isSettled);
+  assert.equal(await images(), before);
+  await board.node.cut();
+  await board.node.boot({ unplugged: true });
+  await board.reconnect();
+  await board.untilPods('they run again with no network', isSettled, 300_000);
+  assert.equal(await images(), before);
+  await board.node.plug();
+  await board.sh(`ctr -n k8s.io images rm ${other}`);
+}
+
 /** The state of the kept code at the last start, and the hash of the file. */
 async function compiled(board: Board): Promise<{ readonly state: string; readonly hash: string }> {
   const text = await board.sh(
@@ -234,5 +318,7 @@ export const killCases: Cases = {
   'kill -9 of limpet under load': kills,
   'kill -9 of containerd': runtimeKills,
   'limpet stopped for a while': stopped,
+  'a shim that does not answer': silentShim,
+  'pulls that failed': failedPull,
   'compiled code, kept and damaged': keptCode,
 };
