@@ -84,9 +84,21 @@ export function ofAttempt(seen: Seen, name: string, attempt: number): ContainerS
   return seen.view?.containers.find((c) => c.name === name && c.attempt === attempt);
 }
 
+/** runc's words: it was to join the namespaces of a process 0. */
+const NO_SANDBOX_PROCESS = /namespace path: lstat \/proc\/0\/ns\//;
+
+/**
+ * Whether nothing of the container can have run, and by no fault of its own. containerd 1.7 asks the
+ * sandbox's shim for its process when it makes a container; if that takes longer than 2 s, as on a
+ * board that is busy, it goes on with process 0, and the start fails. Source: containerd issue 9160.
+ */
+function hadNoSandbox({ exitCode, message }: Outcome): boolean {
+  return exitCode === 128 && message !== undefined && NO_SANDBOX_PROCESS.test(message);
+}
+
 /** Whether a policy would start a container again after this outcome. */
 export function restarts(policy: RestartPolicy, outcome: Outcome): boolean {
-  if (policy === 'Always') return true;
+  if (policy === 'Always' || hadNoSandbox(outcome)) return true;
   return policy === 'OnFailure' && outcome.exitCode !== 0;
 }
 

@@ -42,6 +42,7 @@ export class Rig {
   readonly #behaviours: Readonly<Record<string, Partial<Behaviour>>>;
   readonly #queue = new Queue();
   readonly #failures: { what: string; code: FailureCode; times: number; happens: boolean }[] = [];
+  readonly #startErrors: string[] = [];
   #stops = new Map<string, Stopping>();
   #mailbox: PodEvent[] = [];
   #lines: string[] = [];
@@ -114,6 +115,11 @@ export class Rig {
   /** The next effects named like this fail; they don't happen unless `happens`. */
   fail(what: string, code: FailureCode, times = 1, happens = false): void {
     this.#failures.push({ what, code, times, happens });
+  }
+
+  /** The next starts fail in the runtime, with these words: it then has an ended container. */
+  startErrors(...messages: readonly string[]): void {
+    this.#startErrors.push(...messages);
   }
 
   post(event: PodEvent): void {
@@ -277,6 +283,15 @@ export class Rig {
     if (action.type === 'RunPostStart' || action.type === 'RunPreStop') {
       const { ms, result } = this.world.hook(action.id, action.type);
       if (ms !== Infinity) this.#later(ms, () => this.#end(action, result));
+      return;
+    }
+    if (action.type === 'StartContainer' && this.#startErrors.length > 0) {
+      const message = this.#startErrors.shift()!;
+      const times = { startedMs: 0, finishedMs: this.#nowMs };
+      this.world.containers.get(action.id)!.status = {
+        ...{ state: 'CONTAINER_EXITED', exitCode: 128, reason: 'StartError', message, ...times },
+      };
+      this.#later(0, () => this.#end(action, failed('Unknown', message)));
       return;
     }
     this.#later(0, () => this.#end(action, this.#happen(action)));

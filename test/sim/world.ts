@@ -28,6 +28,7 @@ type ContainerStatus = {
   state: ContainerSeen['state'];
   exitCode: number;
   reason: string;
+  message?: string;
   startedMs: number;
   finishedMs: number;
 };
@@ -328,13 +329,13 @@ export class World {
     for (const record of this.containers.values()) {
       if (record.uid !== uid) continue;
       const { id, name, attempt, createdMs, sandboxId, status, annotations } = record;
-      const { state, exitCode, reason, startedMs, finishedMs } = status;
+      const { state, exitCode, reason, message = '', startedMs, finishedMs } = status;
       seen.unshift({
         ...{ id, name, attempt, state, exitCode, reason, podSandboxId: sandboxId },
         createdAt: BigInt(createdMs) * 1_000_000n,
         startedAt: BigInt(startedMs) * 1_000_000n,
         finishedAt: BigInt(finishedMs) * 1_000_000n,
-        ...{ imageRef: 'sha256:x', message: '', labels: {}, annotations, logPath: '' },
+        ...{ imageRef: 'sha256:x', message, labels: {}, annotations, logPath: '' },
       });
     }
     return seen;
