@@ -218,6 +218,12 @@ function needed(value: string | undefined, what: string): string {
   return value;
 }
 
+// `list | head` has all that it wants.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
   process.stderr.write(`virtual-node: ${error instanceof Error ? error.message : String(error)}\n`);
   return error instanceof Misuse ? 2 : 1;

@@ -16,7 +16,7 @@ export const cniCheck: Check = {
   name: 'cni',
   run(machine) {
     const config = readText(machine, CONTAINERD_CONFIG) ?? '';
-    const confDir = setting(config, 'conf_dir')[0] ?? DEFAULT_CONF_DIR;
+    const confDir = configurationDirectory(config);
     const configured = [...setting(config, 'bin_dirs'), ...setting(config, 'bin_dir')];
     const binDirs = configured.length > 0 ? configured : [DEFAULT_BIN_DIR];
     const found = firstConfiguration(machine, confDir);
@@ -35,6 +35,19 @@ export const cniCheck: Check = {
     return findings;
   },
 };
+
+function configurationDirectory(config: string): string {
+  return setting(config, 'conf_dir')[0] ?? DEFAULT_CONF_DIR;
+}
+
+/** What to do when the runtime has no network. */
+export function networkRemedy(machine: Machine): string {
+  const directory = configurationDirectory(readText(machine, CONTAINERD_CONFIG) ?? '');
+  const found = firstConfiguration(machine, directory);
+  if (typeof found === 'string') return `put a CNI configuration into ${directory}`;
+  // It watches the directory, but not for a file that is moved into it.
+  return `if it has not read ${found.path}: sudo systemctl restart containerd`;
+}
 
 function missingPlugins(
   machine: Machine,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { errnoOf, faultOf } from '../base/failure.ts';
 import type { RuntimeVersion } from '../kube/cri.ts';
 import type { Finding } from '../server/api.ts';
+import { networkRemedy } from './cni.ts';
 import { reporter, type Check, type Machine } from './machine.ts';
 
 const INSTALL = 'sudo apt install containerd && sudo systemctl enable --now containerd';
@@ -83,9 +84,8 @@ export const runtimeCheck: Check = {
           );
         }
         if (type !== 'NetworkReady') continue;
-        const remedy = 'put a CNI configuration into /etc/cni/net.d';
         const text = `the runtime says: ${message ?? 'not ready'}`;
-        findings.push(status ? network.ok('ready') : network.failed(text, remedy));
+        findings.push(status ? network.ok('ready') : network.failed(text, networkRemedy(machine)));
       }
       return findings.length > 0 ? findings : [ok('answers')];
     } catch (error) {

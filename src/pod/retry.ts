@@ -21,11 +21,17 @@ export function retryAfter(
   return { fault, failures, untilMonoMs: now.monoMs + delayMs * slow };
 }
 
-/** Without those that failed because the runtime was away. */
+/**
+ * Without those that failed because the runtime was away, and those of sandboxes, which may have
+ * failed for want of the network that it now has.
+ */
 export function withoutTransient(retries: Seen['retries']): Seen['retries'] {
   return Object.fromEntries(
     Object.entries(retries).filter(
-      ([, retry]) => retry.fault.code !== 'Unavailable' && retry.fault.code !== 'DeadlineExceeded',
+      ([key, { fault }]) =>
+        !/^sandbox\b/.test(key) &&
+        fault.code !== 'Unavailable' &&
+        fault.code !== 'DeadlineExceeded',
     ),
   );
 }

@@ -144,26 +144,14 @@ test('runtime: what it says of itself is passed on', async (t) => {
     /nobody is there.*journalctl -u containerd/,
   );
   const version = { runtimeName: 'containerd', runtimeVersion: '2.2.7', runtimeApiVersion: 'v1' };
-  const findings = await runtimeCheck.run(
-    machine(
-      t,
-      {},
-      {
-        askRuntime: async () => ({
-          version,
-          conditions: [
-            { type: 'RuntimeReady', status: true, reason: '', message: '' },
-            {
-              type: 'NetworkReady',
-              status: false,
-              reason: '',
-              message: 'cni plugin not initialized',
-            },
-          ],
-        }),
-      },
-    ),
-  );
+  const message = 'cni plugin not initialized';
+  const conditions = [
+    { type: 'RuntimeReady', status: true, reason: '', message: '' },
+    { type: 'NetworkReady', status: false, reason: '', message },
+  ];
+  const asked = (files: Record<string, string>) =>
+    runtimeCheck.run(machine(t, files, { askRuntime: async () => ({ version, conditions }) }));
+  const findings = await asked({});
   assert.deepEqual(
     findings.map(({ check, health }) => [check, health]),
     [
@@ -171,6 +159,9 @@ test('runtime: what it says of itself is passed on', async (t) => {
       ['network', 'failed'],
     ],
   );
+  says(findings[1]!, 'failed', /not initialized.*put a CNI configuration into \/etc\/cni\/net\.d/);
+  const conf = { '/etc/cni/net.d/10-a.conf': '{"type":"bridge"}' };
+  says((await asked(conf))[1]!, 'failed', /10-a\.conf: sudo systemctl restart containerd/);
 });
 
 test('cni: configuration and programs, where containerd looks for them', async (t) => {

@@ -38,3 +38,13 @@ test('a start that fails for what the container itself says is the end under Nev
   assert.deepEqual(rig.starts, []);
   assert.equal(rig.seen.ledger.terminal?.phase, 'Failed');
 });
+
+test('a sandbox that failed for want of a network is made as soon as the runtime has one', () => {
+  const rig = new Rig(pod('p', {}));
+  rig.fail('RunPodSandbox', 'Unknown', 6);
+  rig.after(40);
+  assert.deepEqual(rig.starts, []);
+  rig.post({ type: 'RuntimeBack', seq: 0 });
+  rig.after(1);
+  assert.deepEqual(rig.starts, ['a#0']);
+});
