@@ -1,5 +1,5 @@
 /** Files that survive a power cut, and files that somebody else may have prepared as a trap. */
-import { closeSync, constants, fstatSync, open as openCallback, read } from 'node:fs';
+import { closeSync, constants, fstatSync, open as openCallback, read, readFileSync } from 'node:fs';
 import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -148,4 +148,13 @@ export async function syncDirectory(path: string): Promise<void> {
 
 function unlessMissing(error: unknown): void {
   if (errnoOf(error) !== 'ENOENT') throw error;
+}
+
+/** The text without spaces around it; empty when it can't be read. For the kernel's own files. */
+export function readTrimmed(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return '';
+  }
 }

@@ -5,7 +5,7 @@
 import { closeSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Libc } from './libc.ts';
-import { routeInterface } from './machine.ts';
+import { routeInterface } from './addresses.ts';
 
 export type Links = {
   /**

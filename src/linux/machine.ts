@@ -1,10 +1,12 @@
 /** What the Node object tells of this machine, from /etc, /proc, /sys and the network. */
-import { readdirSync, readFileSync, statfsSync } from 'node:fs';
+import { readdirSync, statfsSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
 
 import { Failure } from '../base/failure.ts';
 import type { MachineFacts } from '../node/status.ts';
+import { reachable, routeInterface } from './addresses.ts';
+import { readTrimmed } from './files.ts';
 import { bootId, cpuCount, kernelVersion, memTotalBytes } from './proc.ts';
 
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
@@ -17,17 +19,17 @@ const PAGE_KIB: Readonly<Record<string, string>> = {
 
 /** @throws Failure when the kernel does not tell of the memory */
 export function machineFacts(): MachineFacts {
-  const machineId = text('/etc/machine-id') || text('/var/lib/dbus/machine-id');
+  const machineId = readTrimmed('/etc/machine-id') || readTrimmed('/var/lib/dbus/machine-id');
   return {
     machineId,
-    systemUuid: text('/sys/class/dmi/id/product_uuid') || machineId,
+    systemUuid: readTrimmed('/sys/class/dmi/id/product_uuid') || machineId,
     bootId: bootId(),
     kernelVersion: kernelVersion(),
-    osImage: osImageOf(text('/etc/os-release') || text('/usr/lib/os-release')),
+    osImage: osImageOf(readTrimmed('/etc/os-release') || readTrimmed('/usr/lib/os-release')),
     architecture: ARCHITECTURES[process.arch] ?? process.arch,
     cpus: cpuCount(),
     memoryBytes: memTotalBytes(),
-    swapBytes: swapBytesOf(text('/proc/meminfo')),
+    swapBytes: swapBytesOf(readTrimmed('/proc/meminfo')),
     hugepages: hugepagesOf('/sys/kernel/mm/hugepages'),
   };
 }
@@ -55,7 +57,7 @@ export function hugepagesOf(directory: string): Readonly<Record<string, number>>
     names.toSorted().flatMap((name) => {
       const kib = /^hugepages-(\d+)kB$/.exec(name)?.[1];
       if (kib === undefined) return [];
-      const pages = Number(text(join(directory, name, 'nr_hugepages')) || 0);
+      const pages = Number(readTrimmed(join(directory, name, 'nr_hugepages')) || 0);
       return [[PAGE_KIB[kib] ?? `${kib}Ki`, pages * Number(kib) * 1024]];
     }),
   );
@@ -89,12 +91,8 @@ export function nodeAddresses(wanted: readonly string[]): readonly string[] {
     );
   }
   if (wanted.length > 0) return wanted;
-  const ofRoute = interfaces[routeInterface() ?? ''] ?? [];
-  const usable = (of: readonly os.NetworkInterfaceInfo[]) => {
-    const good = of.filter(({ internal, address }) => !internal && !LINK_LOCAL.test(address));
-    return good.find(({ family }) => family === 'IPv4') ?? good[0];
-  };
-  const found = usable(ofRoute) ?? usable(all);
+  const usable = reachable(interfaces);
+  const found = usable.find(({ family }) => family === 'IPv4') ?? usable[0];
   if (found === undefined) {
     const remedy = 'connect the network, or give one with --node-ip';
     throw new Failure('NotFound', `this machine has no address that others can reach: ${remedy}`);
@@ -112,26 +110,6 @@ export function addressesNow(wanted: readonly string[]): readonly string[] {
   }
 }
 
-const LINK_LOCAL = /^(169\.254\.|fe[89ab])/i;
-
-/** The interface that leads out of here, of IPv4. */
-export function routeInterface(root = ''): string | undefined {
-  return defaultInterface(text(`${root}/proc/net/route`));
-}
-
-/** The interface of the default route with the least metric, in the text of `/proc/net/route`. */
-export function defaultInterface(route: string): string | undefined {
-  const routes = route
-    .split('\n')
-    .slice(1)
-    .flatMap((line) => {
-      const [name, destination, , , , , metric, mask] = line.trim().split(/\s+/);
-      const isDefault = destination === '00000000' && mask === '00000000';
-      return isDefault && name !== undefined ? [{ name, metric: Number(metric) }] : [];
-    });
-  return routes.toSorted((a, b) => a.metric - b.metric)[0]?.name;
-}
-
 /**
  * Whether what leads out of here is a mobile network, by its interface: a modem's (`wwan`), or one
  * whose name says so. A telephone on a cable is a network card like any other.
@@ -141,15 +119,6 @@ export function leadsOverMobile(root = ''): boolean {
   if (name === undefined || name.includes('/')) return false;
   return (
     /^(wwan|ppp|rmnet)/.test(name) ||
-    /^DEVTYPE=wwan$/m.test(text(`${root}/sys/class/net/${name}/uevent`))
+    /^DEVTYPE=wwan$/m.test(readTrimmed(`${root}/sys/class/net/${name}/uevent`))
   );
-}
-
-/** Without spaces around it; empty when it can't be read. */
-function text(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return '';
-  }
 }

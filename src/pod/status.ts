@@ -365,23 +365,33 @@ function conditionsOf(
   });
 }
 
-/** What `kubectl get pods` shows in its column STATUS. */
+/**
+ * What `kubectl get pods` shows in its column STATUS, but for the reason of a pod that is over,
+ * which says more. Source: pkg/printers/internalversion printPod.
+ */
 export function summaryOf(want: Want, status: PodStatus): string {
   if (want.deletion !== undefined) return 'Terminating';
   const over = status.phase === 'Succeeded' || status.phase === 'Failed';
   if (over && status.reason !== undefined) return status.reason;
-  const init = initSummary(want.pod.spec.initContainers, status);
+  // A sidecar that fails later, or is killed when the pod has succeeded, is no part of this.
+  const init = isTrue(status, 'Initialized')
+    ? undefined
+    : initSummary(want.pod.spec.initContainers, status);
   if (init !== undefined) return init;
   if (status.reason !== undefined) return status.reason;
   let summary: string = status.phase;
+  let problem: string | undefined;
   let running = false;
   for (const { state, ready } of status.containerStatuses.toReversed()) {
     if (state.waiting !== undefined) summary = state.waiting.reason;
-    else if (state.terminated !== undefined) summary = state.terminated.reason;
-    else if (ready) running = true;
+    else if (state.terminated !== undefined) {
+      summary = state.terminated.reason;
+      if (state.terminated.exitCode !== 0) problem = summary;
+    } else if (ready) running = true;
   }
-  if (summary !== 'Completed' || !running) return summary;
-  return isTrue(status, 'Ready') ? 'Running' : 'NotReady';
+  if (summary !== REASON.completed) return summary;
+  if (running && isTrue(status, 'Ready')) return 'Running';
+  return problem ?? (running ? 'NotReady' : summary);
 }
 
 function isTrue(status: PodStatus, type: string): boolean {
@@ -402,7 +412,7 @@ function initSummary(init: readonly Container[], status: PodStatus): string | un
     ) {
       return `Init:${reason}`;
     }
-    return isTrue(status, 'Initialized') ? undefined : `Init:${index}/${init.length}`;
+    return `Init:${index}/${init.length}`;
   }
   return undefined;
 }

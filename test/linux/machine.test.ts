@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import {
-  defaultInterface,
   fileSystemBytes,
   leadsOverMobile,
   machineFacts,
@@ -29,12 +28,6 @@ test('the text of files', () => {
   );
   assert.equal(osImageOf(''), 'Linux');
   assert.equal(swapBytesOf('SwapTotal:         100 kB'), 102_400);
-  const head = 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\n';
-  const route = (name: string, metric: number) =>
-    `${name}\t00000000\t0102000A\t0003\t0\t0\t${metric}\t00000000\t0\n`;
-  const local = 'eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n';
-  assert.equal(defaultInterface(head + local + route('wlan0', 600) + route('eth0', 100)), 'eth0');
-  assert.equal(defaultInterface(head + local), undefined);
 });
 
 test('a mobile network is known by the interface that leads out', (t) => {

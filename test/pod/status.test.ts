@@ -97,6 +97,29 @@ test('a pod of which a part is done and a part runs is NotReady', () => {
   assert.equal(summaryOf(want, running), 'NotReady');
 });
 
+test('a sidecar that was killed when all was done does not hide that, as with kubectl', () => {
+  const side = aContainer({ name: 'side', restartPolicy: 'Always' });
+  const want: Want = {
+    pod: aPod({ restartPolicy: 'Never', initContainers: [side] }),
+    source: 'local',
+    order: 1,
+  };
+  const terminal = { phase: 'Succeeded', at: AT } as const;
+  const seen = firstSeen(ledgerOf({ side: ended(137), web: ended(0) }, { terminal }));
+  assert.equal(summaryOf(want, statusOf(want, seen, AT, {})), 'Completed');
+});
+
+test('of containers that are done the one that failed is shown, as with kubectl', () => {
+  const containers = [aContainer({ name: 'done' }), aContainer({ name: 'failed' })];
+  const want: Want = {
+    pod: aPod({ restartPolicy: 'Never', containers }),
+    source: 'local',
+    order: 1,
+  };
+  const seen = firstSeen(ledgerOf({ done: ended(0), failed: ended(3) }, FAILED));
+  assert.equal(summaryOf(want, statusOf(want, seen, AT, {})), 'Error');
+});
+
 test('in a pod that is over a container that never ran does not wait any more', () => {
   const want: Want = { pod: aPod({ activeDeadlineSeconds: 1 }), source: 'local', order: 1 };
   const terminal = { ...FAILED.terminal, reason: 'DeadlineExceeded' };
