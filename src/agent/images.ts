@@ -41,7 +41,7 @@ export type PullRecord = {
   readonly name: string;
   /** The boot in which it began: until that ends, nothing that was written is lost. */
   readonly boot: string;
-  /** The ids of the images that were there before it. */
+  /** The ids of the images that were whole before it, or became so meanwhile. */
   readonly before: readonly string[];
 };
 
@@ -49,8 +49,11 @@ export type PullRecord = {
 export type PullRecords = {
   /** Durable when it returns. A record that is there already stays: its pull may have come far. */
   begin(record: PullRecord): void;
-  /** Syncs what was pulled to the disk, then forgets the pull. */
-  finish(name: string): Promise<void>;
+  /**
+   * Syncs what was pulled to the disk, then forgets the pull. To other pulls, which may bring the
+   * same image under another name, it was there before.
+   */
+  finish(name: string, id: string): Promise<void>;
   unfinished(): readonly PullRecord[];
   /** Forgets the pull, of which nothing is there. */
   drop(name: string): void;
@@ -178,7 +181,8 @@ async function pullOnRecord(
   records.begin({ name, boot: clock.now().boot, before });
   try {
     const ref = await pullWith(service, name, auths, signal);
-    await records.finish(name);
+    const image = await service.imageStatus(name, signal);
+    await records.finish(name, image?.id ?? ref);
     return ref;
   } catch (error) {
     if (!IN_DOUBT.has(faultOf(error).code) && isAlone()) {
@@ -220,7 +224,7 @@ async function mend(
   const image = await service.imageStatus(name, signal);
   if (image === undefined || before.includes(image.id)) records.drop(name);
   else if (boot === clock.now().boot) {
-    await records.finish(name).catch((error: unknown) => {
+    await records.finish(name, image.id).catch((error: unknown) => {
       // It stays on record, and can be used until the power goes.
       if (!(error instanceof Failure)) throw error;
     });

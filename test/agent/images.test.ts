@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createImages } from '../../src/agent/images.ts';
 import type { PullRecord, PullRecords } from '../../src/agent/images.ts';
+import { pullRecords } from '../../src/agent/pull-records.ts';
 import { createSlots } from '../../src/agent/slots.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { Failure } from '../../src/base/failure.ts';
@@ -48,19 +49,18 @@ function registry(...present: readonly string[]): Registry {
   return self;
 }
 
+/** The real ones, in a store of its own; `synced` are the images that were. */
 function records(...begun: readonly PullRecord[]): PullRecords & { readonly synced: string[] } {
-  const open = new Map(begun.map((record) => [record.name, record]));
+  const rows = new Map<string, string>();
   const synced: string[] = [];
-  return {
-    synced,
-    begin: (record) => void (open.has(record.name) || open.set(record.name, record)),
-    finish: (name) => {
-      synced.push(name);
-      return Promise.resolve(void open.delete(name));
-    },
-    unfinished: () => [...open.values()],
-    drop: (name) => void open.delete(name),
+  const store = {
+    meta: (key: string) => rows.get(key),
+    setMeta: (key: string, value: string | undefined) =>
+      void (value === undefined ? rows.delete(key) : rows.set(key, value)),
   };
+  const kept = pullRecords(store, (name) => Promise.resolve(void synced.push(name)));
+  for (const record of begun) kept.begin(record);
+  return { ...kept, synced };
 }
 
 /** A pull that an earlier boot, or an earlier life of the agent, did not see the end of. */
@@ -193,6 +193,24 @@ test('what was there before a pull that was cut short stays, under whatever name
   assert.deepEqual(await imagesOf(here, kept).repair(never), []);
   assert.deepEqual([...here.local.keys()], ['a', 'b', 'c']);
   assert.deepEqual(kept.unfinished(), []);
+});
+
+test('an image that became whole under another name meanwhile stays', async () => {
+  const here = registry();
+  here.local.set('a', image('x')).set('b', image('x'));
+  const kept = records(begun('a', 'boot'), begun('b', 'boot'));
+  await imagesOf(here, kept).ensure('a', 'IfNotPresent', 0, never);
+  assert.deepEqual(kept.unfinished(), [begun('b', 'boot', 'x')]);
+  const later = records(...kept.unfinished().map((one) => ({ ...one, boot: 'the boot before' })));
+  assert.deepEqual(await imagesOf(here, later).repair(never), []);
+  assert.deepEqual([...here.local.keys()], ['a', 'b']);
+});
+
+test('what is no record in the store does no harm', () => {
+  for (const text of ['["a"]', '{', 'null', '[null, 1, {"name":"a","boot":"b"}]']) {
+    const { unfinished } = pullRecords({ meta: () => text, setMeta: () => undefined });
+    assert.deepEqual(unfinished(), []);
+  }
 });
 
 test('in the same boot nothing is lost: what was pulled is synced', async () => {
