@@ -140,7 +140,10 @@ function boardOf(
   note: (line: string) => void,
 ): Omit<Board, typeof Symbol.asyncDispose> {
   const ask = (method: string, path: string, body?: string) =>
-    exchange(socketPath, method, path, body);
+    exchange(socketPath, method, path, body).catch(async (error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') note(await wayLost(node));
+      throw error;
+    });
   const good = async <T>(method: string, path: string, body?: string): Promise<T> => {
     const answer = await ask(method, path, body);
     if (answer.status >= 300) {
@@ -198,6 +201,16 @@ function boardOf(
     },
     note,
   };
+}
+
+/** What can be found out when the shared connection has ended: by one of its own. */
+async function wayLost(node: VirtualNode): Promise<string> {
+  const ask = 'uptime; journalctl -b --no-pager -n 15 -t sshd -t sshd-session -t kernel -t systemd';
+  const found = await node
+    .ssh(ask, { check: false, timeoutMs: 60_000 })
+    .catch((error: unknown) => ({ stdout: String(error), stderr: '' }));
+  const console = (await node.console().catch(String)).split('\n').slice(-8).join('\n');
+  return `the way in was lost; the machine says: ${found.stdout}${found.stderr}\n${console}`;
 }
 
 /** One line about a pod, with what each of its containers does. */
