@@ -115,7 +115,7 @@ export function createImages(options: ImagesOptions): Images {
     repair: (signal) => repair(options, pulls, signal),
     ensure: async (name, policy, order, signal, auths = () => []) => {
       // A pull that was given up may have come to its end all the same.
-      if (pullsOf(pulls, name) === 0) await mendOpen(options, name, signal);
+      await mendOpen(options, name, () => pullsOf(pulls, name) === 0, signal);
       const present = await service.imageStatus(name, signal);
       if (present !== undefined && policy !== 'Always') {
         return { image: present, note: `Container image "${name}" already present on machine` };
@@ -185,8 +185,8 @@ async function pullOnRecord(
     await records.finish(name, image?.id ?? ref);
     return ref;
   } catch (error) {
-    if (!IN_DOUBT.has(faultOf(error).code) && isAlone()) {
-      await mendOpen(options, name, signal).catch(() => undefined);
+    if (!IN_DOUBT.has(faultOf(error).code)) {
+      await mendOpen(options, name, isAlone, signal).catch(() => undefined);
     }
     throw error;
   }
@@ -199,9 +199,9 @@ async function repair(
 ): Promise<readonly string[]> {
   const removed: string[] = [];
   for (const record of options.records.unfinished()) {
-    if (pullsOf(pulls, record.name) > 0) continue;
+    const isQuiet = () => pullsOf(pulls, record.name) === 0;
     try {
-      if (await mend(options, record, signal)) removed.push(record.name);
+      if (await mend(options, record, isQuiet, signal)) removed.push(record.name);
     } catch (error) {
       // The pods of all other images wait for this.
       if (IN_DOUBT.has(faultOf(error).code)) throw error;
@@ -210,18 +210,26 @@ async function repair(
   return removed;
 }
 
-async function mendOpen(options: ImagesOptions, name: string, signal: AbortSignal): Promise<void> {
+async function mendOpen(
+  options: ImagesOptions,
+  name: string,
+  isQuiet: () => boolean,
+  signal: AbortSignal,
+): Promise<void> {
   const record = options.records.unfinished().find((open) => open.name === name);
-  if (record !== undefined) await mend(options, record, signal);
+  if (record !== undefined) await mend(options, record, isQuiet, signal);
 }
 
 /** Decides on an image of which a former pull may have brought a part; whether it was removed. */
 async function mend(
   { service, clock, records }: ImagesOptions,
   { name, boot, before }: PullRecord,
+  /** Whether no other pull of the image is under way, whose record this then is. */
+  isQuiet: () => boolean,
   signal: AbortSignal,
 ): Promise<boolean> {
   const image = await service.imageStatus(name, signal);
+  if (!isQuiet()) return false;
   if (image === undefined || before.includes(image.id)) records.drop(name);
   else if (boot === clock.now().boot) {
     await records.finish(name, image.id).catch((error: unknown) => {

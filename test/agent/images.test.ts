@@ -241,6 +241,36 @@ test('a pull that may still go on stays on record, and is synced when its image 
   assert.deepEqual([kept.synced, kept.unfinished()], [['a'], []]);
 });
 
+test('a pull that has begun meanwhile keeps its record', async () => {
+  const here = registry();
+  const kept = records(begun('a', 'the boot before'));
+  let answer = (): void => undefined;
+  here.answer = () => new Promise((resolve) => (answer = resolve));
+  const { imageStatus } = here.service;
+  let pulling: Promise<unknown> | undefined;
+  const slow: ImageService = {
+    ...here.service,
+    imageStatus: async (name, signal) => {
+      const found = await imageStatus(name, signal);
+      if (pulling === undefined) {
+        // What somebody else wants while the repair waits for this answer.
+        pulling = images.ensure('a', 'IfNotPresent', 0, never);
+        while (here.pulls.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+      return found;
+    },
+  };
+  const images = imagesOf({ ...here, service: slow }, kept);
+  await images.repair(never);
+  assert.deepEqual(
+    kept.unfinished().map(({ name }) => name),
+    ['a'],
+  );
+  answer();
+  await pulling;
+  assert.deepEqual(kept.unfinished(), []);
+});
+
 test('a pull is on record from before it begins until it is safe', async () => {
   const here = registry();
   const kept = records();
