@@ -68,7 +68,7 @@ export type ImagesOptions = {
 
 type Pull = {
   readonly name: string;
-  readonly done: Promise<string>;
+  readonly done: Promise<Image>;
   readonly controller: AbortController;
   waiters: number;
 };
@@ -86,7 +86,7 @@ export function createImages(options: ImagesOptions): Images {
     auths: readonly AuthConfig[],
     order: number,
     signal: AbortSignal,
-  ): Promise<string> => {
+  ): Promise<Image> => {
     const key = JSON.stringify([name, auths]);
     let current = pulls.get(key);
     if (current === undefined) {
@@ -133,7 +133,9 @@ export function createImages(options: ImagesOptions): Images {
           ? signal
           : AbortSignal.any([signal, AbortSignal.timeout(PULL_WITH_COPY_MS)]);
       try {
-        await pull(name, auths(), order, limited);
+        const image = await pull(name, auths(), order, limited);
+        const seconds = ((clock.now().monoMs - beganMs) / 1000).toFixed(1);
+        return { image, note: `Successfully pulled image "${name}" in ${seconds}s` };
       } catch (error) {
         if (signal.aborted) throw error;
         // Offline, an old copy is better than no pod: the kubelet would wait for the registry.
@@ -145,12 +147,6 @@ export function createImages(options: ImagesOptions): Images {
         }
         throw pullFailure(name, faultOf(error));
       }
-      const image = await service.imageStatus(name, signal);
-      if (image === undefined) {
-        throw pullFailure(name, { code: 'NotFound', message: 'it is not there after the pull' });
-      }
-      const seconds = ((clock.now().monoMs - beganMs) / 1000).toFixed(1);
-      return { image, note: `Successfully pulled image "${name}" in ${seconds}s` };
     },
   };
 }
@@ -175,15 +171,16 @@ async function pullOnRecord(
   /** No other pull of the image is under way. */
   isAlone: () => boolean,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<Image> {
   const { service, clock, records } = options;
   const before = (await service.listImages(signal)).map(({ id }) => id);
   records.begin({ name, boot: clock.now().boot, before });
   try {
-    const ref = await pullWith(service, name, auths, signal);
+    await pullWith(service, name, auths, signal);
     const image = await service.imageStatus(name, signal);
-    await records.finish(name, image?.id ?? ref);
-    return ref;
+    if (image === undefined) throw new Failure('NotFound', 'it is not there after the pull');
+    await records.finish(name, image.id);
+    return image;
   } catch (error) {
     if (!IN_DOUBT.has(faultOf(error).code)) {
       await mendOpen(options, name, isAlone, signal).catch(() => undefined);
@@ -250,11 +247,12 @@ async function pullWith(
   name: string,
   auths: readonly AuthConfig[],
   signal: AbortSignal,
-): Promise<string> {
+): Promise<void> {
   const problems: Failure[] = [];
   for (const auth of auths.length === 0 ? [undefined] : auths) {
     try {
-      return await service.pullImage(name, undefined, auth, signal);
+      await service.pullImage(name, undefined, auth, signal);
+      return;
     } catch (error) {
       if (signal.aborted || !(error instanceof Failure)) throw error;
       problems.push(error);

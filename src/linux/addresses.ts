@@ -1,8 +1,8 @@
 /** The addresses of this machine. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os';
 import { join } from 'node:path';
-import { readTrimmed } from './files.ts';
+import { namesIn, readTrimmed } from './files.ts';
 
 type Interfaces = NodeJS.Dict<NetworkInterfaceInfo[]>;
 
@@ -48,14 +48,6 @@ function isOfPods(name: string, root: string): boolean {
   return !ports.some((port) =>
     namesIn(join(root, '/sys/class/net', port)).some((file) => /^(device$|lower_)/.test(file)),
   );
-}
-
-function namesIn(directory: string): readonly string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
 }
 
 /** The interface that leads out of here, of IPv4. */

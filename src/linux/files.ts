@@ -1,5 +1,13 @@
 /** Files that survive a power cut, and files that somebody else may have prepared as a trap. */
-import { closeSync, constants, fstatSync, open as openCallback, read, readFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  open as openCallback,
+  read,
+  readdirSync,
+  readFileSync,
+} from 'node:fs';
 import { open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -156,5 +164,14 @@ export function readTrimmed(path: string): string {
     return readFileSync(path, 'utf8').trim();
   } catch {
     return '';
+  }
+}
+
+/** The names in a directory; none when it can't be read. For the kernel's own directories. */
+export function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
   }
 }

@@ -1,12 +1,12 @@
 /** What the Node object tells of this machine, from /etc, /proc, /sys and the network. */
-import { readdirSync, statfsSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
 
 import { Failure } from '../base/failure.ts';
 import type { MachineFacts } from '../node/status.ts';
 import { reachable, routeInterface } from './addresses.ts';
-import { readTrimmed } from './files.ts';
+import { namesIn, readTrimmed } from './files.ts';
 import { bootId, cpuCount, kernelVersion, memTotalBytes } from './proc.ts';
 
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
@@ -47,19 +47,16 @@ export function swapBytesOf(meminfo: string): number {
 
 /** Bytes set aside, by page size. */
 export function hugepagesOf(directory: string): Readonly<Record<string, number>> {
-  let names: readonly string[];
-  try {
-    names = readdirSync(directory);
-  } catch {
-    return {}; // a kernel without them
-  }
+  // A kernel without them has no such directory.
   return Object.fromEntries(
-    names.toSorted().flatMap((name) => {
-      const kib = /^hugepages-(\d+)kB$/.exec(name)?.[1];
-      if (kib === undefined) return [];
-      const pages = Number(readTrimmed(join(directory, name, 'nr_hugepages')) || 0);
-      return [[PAGE_KIB[kib] ?? `${kib}Ki`, pages * Number(kib) * 1024]];
-    }),
+    namesIn(directory)
+      .toSorted()
+      .flatMap((name) => {
+        const kib = /^hugepages-(\d+)kB$/.exec(name)?.[1];
+        if (kib === undefined) return [];
+        const pages = Number(readTrimmed(join(directory, name, 'nr_hugepages')) || 0);
+        return [[PAGE_KIB[kib] ?? `${kib}Ki`, pages * Number(kib) * 1024]];
+      }),
   );
 }
 
